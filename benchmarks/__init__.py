@@ -1,0 +1,1 @@
+"""podrail measured beside Debian's Go plugins; `./dev bench` runs it, README.md tells what is meant."""

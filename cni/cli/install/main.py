@@ -1,0 +1,183 @@
+"""podrail install: put the plugins, and a network, where the container runtime looks for them."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from cni.cli.install import kubeconfig, manifest, networks, runtime
+from cni.cli.install.executables import Executable, conflicts, remove
+from cni.protocol import registry
+from cni.protocol.errors import CniError, Code
+from cni.state import Journal, Record
+
+_EPILOG = """exit status: 0 done, 1 it could not be done and nothing was changed, 2 called wrongly
+
+examples:
+  podrail install                          # into the directory that containerd or CRI-O names
+  podrail install --prefix podrail-        # beside the Go plugins: types are podrail-macvlan, …
+  podrail install --conf 10-rail.conflist  # and a network, once its plugins are ready
+  podrail uninstall --wait 60
+"""
+
+
+def install(arguments: list[str]) -> int:
+    """Install, say what was done, and return the exit status."""
+    parsed = _install_parser().parse_args(arguments)
+    return _told("install", lambda: _install(parsed))
+
+
+def uninstall(arguments: list[str]) -> int:
+    """Uninstall, say what was done, and return the exit status."""
+    parsed = _uninstall_parser().parse_args(arguments)
+    return _told("uninstall", lambda: _uninstall(parsed))
+
+
+def _install_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="podrail install",
+        description=__doc__.partition(": ")[2],
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--bin-dir", type=Path, metavar="DIR", help="default: the runtime's, or /opt/cni/bin")
+    parser.add_argument(
+        "--conf-dir", type=Path, metavar="DIR", help="default: the runtime's, or /etc/cni/net.d"
+    )
+    parser.add_argument("--conf", type=Path, metavar="FILE", help="a network to install once it would work")
+    parser.add_argument(
+        "--client", type=Path, metavar="FILE", help="the node daemon's client, for every type"
+    )
+    parser.add_argument(
+        "--kubeconfig", type=Path, metavar="FILE", help="write one there that speaks for this pod"
+    )
+    parser.add_argument("--types", metavar="LIST", help=f"default: {','.join(registry.TYPES)}")
+    parser.add_argument("--ready-within", type=float, default=60, metavar="SECONDS", help="default: 60")
+    foreign = parser.add_mutually_exclusive_group()
+    foreign.add_argument("--replace", action="store_true", help="keep files of another make beside")
+    foreign.add_argument("--prefix", choices=[registry.PREFIX], help="install under names of our own")
+    return parser
+
+
+def _uninstall_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="podrail uninstall", description="take away what podrail install has put somewhere"
+    )
+    parser.add_argument("--bin-dir", type=Path, metavar="DIR", help="of an installation without a manifest")
+    parser.add_argument("--wait", type=float, default=0, metavar="SECONDS", help="for attachments to go")
+    parser.add_argument("--force", action="store_true", help="also while there are attachments")
+    return parser
+
+
+def _install(parsed: argparse.Namespace) -> None:
+    found = runtime.directories()
+    binaries = parsed.bin_dir or found.binaries
+    if found.source and not parsed.bin_dir:
+        _say(f"{found.source} names {binaries}")
+    executables = _executables(parsed, binaries)
+    if not parsed.replace and (foreign := conflicts(executables)):
+        raise CniError(
+            f"{', '.join(map(str, foreign))}: another make's, left alone",
+            why="Other networks of this node, its main one included, may use them. Nothing was changed.",
+            fix=f"Use --prefix {registry.PREFIX} for names of our own; --replace keeps theirs beside.",
+            code=Code.IO_FAILURE,
+        )
+    if not binaries.is_dir():
+        binaries.mkdir(mode=0o755, parents=True)
+    manifest.save(manifest.load().having(each.target for each in executables))
+    for each in executables:
+        _say(f"{each.target}: {each.install()}")
+    if parsed.kubeconfig:
+        manifest.save(manifest.load().having(kubeconfigs=[parsed.kubeconfig]))
+        _say(f"{parsed.kubeconfig}: {kubeconfig.write(parsed.kubeconfig)}")
+    if parsed.conf:
+        _install_network(parsed, binaries, parsed.conf_dir or found.networks)
+
+
+def _executables(parsed: argparse.Namespace, binaries: Path) -> list[Executable]:
+    types = parsed.types.split(",") if parsed.types else list(registry.TYPES)
+    unknown = [each for each in types if each not in registry.TYPES]
+    if unknown:
+        raise CniError(
+            f"no such plugins: {', '.join(unknown)}", fix=f"There are {', '.join(registry.TYPES)}."
+        )
+    made = Path(sys.argv[0]).resolve().parent  # where pip put the executables
+    sources = {each: parsed.client or made / each for each in types}
+    for source in sources.values():
+        if not source.is_file():
+            raise CniError(
+                f"{source} does not exist", fix="Install podrail whole, or name the client's file."
+            )
+    return [Executable(source, binaries / f"{parsed.prefix or ''}{name}") for name, source in sources.items()]
+
+
+def _install_network(parsed: argparse.Namespace, binaries: Path, directory: Path) -> None:
+    networks.wait_until_ready(parsed.conf, binaries, parsed.ready_within)
+    manifest.save(manifest.load().having(networks=[directory / parsed.conf.name]))
+    target, told = networks.write(parsed.conf, directory)
+    _say(f"{target}: {told}")
+    before = networks.sorting_before(target)
+    if before:
+        _say(f"note: the runtime takes the first file by name, and {', '.join(before)} sorts before it")
+
+
+def _uninstall(parsed: argparse.Namespace) -> None:
+    installed = manifest.load()
+    for text in installed.networks:  # first, so that no new pod is attached
+        Path(text).unlink(missing_ok=True)
+        _say(f"{text}: removed")
+    if not parsed.force:
+        _wait_for_attachments(parsed.wait)
+    targets = [Path(text) for text in installed.executables]
+    if parsed.bin_dir:
+        names = [f"{prefix}{name}" for name in registry.TYPES for prefix in ("", registry.PREFIX)]
+        targets += [
+            path for name in names if (path := parsed.bin_dir / name).exists() and path not in targets
+        ]
+    for target in targets:
+        _say(f"{target}: {remove(target)}" if target.parent.is_dir() else f"{target}: was not there")
+    for text in installed.kubeconfigs:  # last: a DEL asks with it
+        Path(text).unlink(missing_ok=True)
+        _say(f"{text}: removed")
+    manifest.save(manifest.Manifest())
+
+
+def _wait_for_attachments(seconds: float) -> None:
+    """Wait until no attachment is recorded; their DEL needs the executables.
+
+    Raises:
+        CniError: code 11, there still are some.
+    """
+    deadline = time.monotonic() + seconds
+    while records := [
+        record for each in registry.TYPES for record in Journal(Record, each, os.environ).all()
+    ]:
+        if time.monotonic() >= deadline:
+            raise CniError(
+                f"{len(records)} attachments are left, such as {records[0].attachment}",
+                why="Without the executables their DEL would fail. Networks are gone, so no new ones come.",
+                fix="Delete those pods, or wait for them with --wait SECONDS; --force leaves them behind.",
+                code=Code.TRY_AGAIN_LATER,
+            )
+        time.sleep(min(1.0, seconds))
+
+
+def _told(name: str, act: Callable[[], None]) -> int:
+    try:
+        act()
+    except CniError as error:
+        sys.stderr.write(f"podrail {name}: {error.msg}. {error.details}".rstrip() + "\n")
+        return 1
+    except OSError as error:
+        sys.stderr.write(f"podrail {name}: {error.filename}: {error.strerror}\n")
+        return 1
+    return 0
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()

@@ -1,0 +1,1 @@
+"""The node daemon: takes calls from the static clients and carries them out in warm processes."""

@@ -1,0 +1,119 @@
+"""Calls carried out: a turn is waited for, a worker does the work, a time limit ends what hangs."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from cni.daemon.call import TRACE, Call, CallerGone
+from cni.daemon.caller import Caller
+from cni.daemon.hangups import Hangups
+from cni.daemon.job import Report
+from cni.daemon.log import log
+from cni.daemon.metrics import Metrics
+from cni.daemon.turns import Turns
+from cni.daemon.worker import CALLER_GONE, TIME_LIMIT
+from cni.daemon.workers import Process, WorkerLost, Workers
+from cni.protocol import versions
+from cni.protocol.errors import CniError, Code
+from cni.protocol.plugin import Reply, failed
+
+
+@dataclass(frozen=True)
+class Calls:
+    """Carries calls out and tells how each of them ended."""
+
+    turns: Turns
+    workers: Workers
+    hangups: Hangups
+    undo_limit: float  # seconds for a call to undo what it did, before its worker is killed
+    metrics: Metrics
+
+    async def carry_out(self, call: Call, caller: Caller | None = None) -> Report:
+        """Let a call have its turn, and answer its caller, if any; never raises for what it meets."""
+        try:
+            async with self.turns.of(call):
+                call.began = time.monotonic()
+                report = await self._work(call, caller)
+        except CallerGone:
+            report = Report(1, 0, "its caller is gone; it was not begun", "", delivered=False)
+        except CniError as error:
+            report = await self._refuse(call, caller, error)
+        except OSError as error:  # no more processes, memory or files
+            reason = f"No worker could be started: {error.strerror}."
+            refusal = call.refusal(f"{call.verb} could not be begun", reason, "Look at the daemon's limits.")
+            report = await self._refuse(call, caller, refusal)
+        self._log(call, report)
+        self.metrics.ended(call, report)
+        return report
+
+    async def _work(self, call: Call, caller: Caller | None) -> Report:
+        worker = self.workers.take()
+        fds = [caller.connection.fileno(), *caller.fds] if caller else []
+        if caller:
+            caller.connection.setblocking(True)  # the worker's descriptor shares this with ours
+        job = call.job._replace(environment={**call.job.environment, TRACE: call.trace})
+        working = asyncio.ensure_future(worker.call(job, fds))
+        try:
+            report = await self._bounded(call, worker, working)
+        except WorkerLost:
+            worker.kill()
+            self.metrics.crashed()
+            how = await worker.death()
+            return await self._refuse(call, caller, _lost(call, how))
+        self.workers.give_back(worker)
+        return report
+
+    async def _bounded(self, call: Call, worker: Process, working: asyncio.Future[Report]) -> Report:
+        """Wait for a worker; ask it to end when the time is over or nobody waits, then kill it."""
+        ends: set[asyncio.Future[Any]] = {working}
+        if call.gone and call.ends_with_its_caller:
+            ends.add(call.gone)
+        await asyncio.wait(ends, timeout=max(0.0, call.seconds_left), return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            has_hung_up = call.gone is not None and call.gone.done() and call.ends_with_its_caller
+            worker.tell(CALLER_GONE if has_hung_up else TIME_LIMIT)
+            await asyncio.wait({working}, timeout=self.undo_limit)
+        if not working.done():
+            working.cancel()
+            raise WorkerLost("it did not end when asked")
+        return working.result()
+
+    async def _refuse(self, call: Call, caller: Caller | None, error: CniError) -> Report:
+        reply: Reply = failed(error, call.request, versions.NEWEST)
+        if caller:
+            await caller.answer(reply)
+        return Report(1, int(error.code), error.msg, error.details, delivered=caller is not None)
+
+    def _log(self, call: Call, report: Report) -> None:
+        now = time.monotonic()
+        began = call.began or now
+        request = call.request
+        log(
+            "call",
+            "info" if report.is_success else "warning",
+            trace=call.trace,
+            verb=call.verb,
+            plugin=call.job.plugin_type,
+            attachment=request.attachment,
+            container=request.container_id,
+            status=report.status,
+            code=report.code or None,
+            msg=report.msg,
+            notes=report.notes.strip(),
+            waited_ms=round((began - call.arrived) * 1000, 1),
+            worked_ms=round((now - began) * 1000, 1),
+        )
+
+
+def _lost(call: Call, how: str) -> CniError:
+    return CniError(
+        f"{call.verb} ended without an answer: its worker process was {how}"
+        if how.startswith("killed")
+        else f"{call.verb} ended without an answer: its worker process ended with {how}",
+        why="What it had done is given back by DEL, or by the next GC.",
+        fix="Look at the daemon's log for it, then call DEL before the same call again.",
+        code=Code.NOT_AVAILABLE if call.verb == "STATUS" else Code.TRY_AGAIN_LATER,
+    )

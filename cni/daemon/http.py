@@ -1,0 +1,75 @@
+"""GET /metrics, /healthz and /readyz over a unix socket or loopback; nothing else is understood."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+
+_SECONDS = 10  # for a request to come
+_MAX_REQUEST = 8192  # bytes
+
+
+@dataclass(frozen=True)
+class Page:
+    """What a path answers."""
+
+    status: str
+    body: bytes
+    content_type: str = "text/plain; charset=utf-8"
+
+
+Pages = Mapping[str, Callable[[], Page]]
+
+
+def check_address(address: str) -> None:
+    """Refuse a place where others than this machine could ask.
+
+    Raises:
+        ValueError: it is no unix socket and no port of a loopback address.
+    """
+    if address.startswith("unix:/"):
+        return
+    host, _, port = address.rpartition(":")
+    if not port.isdigit() or not ip_address(host.strip("[]")).is_loopback:
+        raise ValueError(f'"{address}" is neither unix:PATH nor a loopback address with a port')
+
+
+async def serve(address: str, pages: Pages) -> asyncio.Server:
+    """Listen at an address that `check_address` lets pass."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            async with asyncio.timeout(_SECONDS):
+                request = await reader.readuntil(b"\r\n\r\n")
+                writer.write(_response(request, pages))
+                await writer.drain()
+        writer.close()
+
+    if address.startswith("unix:"):
+        path = Path(address.removeprefix("unix:"))
+        path.unlink(missing_ok=True)
+        server = await asyncio.start_unix_server(answer, str(path), limit=_MAX_REQUEST)
+        path.chmod(0o600)
+        return server
+    host, _, port = address.rpartition(":")
+    return await asyncio.start_server(answer, host.strip("[]"), int(port), limit=_MAX_REQUEST)
+
+
+def _response(request: bytes, pages: Pages) -> bytes:
+    method, _, rest = request.partition(b" ")
+    path = rest.split(b" ")[0].split(b"?")[0].decode("latin-1")
+    if method != b"GET":
+        page = Page("405 Method Not Allowed", b"only GET\n")
+    elif path in pages:
+        page = pages[path]()
+    else:
+        page = Page("404 Not Found", b"there are " + ", ".join(pages).encode() + b"\n")
+    head = (
+        f"HTTP/1.1 {page.status}\r\nContent-Type: {page.content_type}\r\n"
+        f"Content-Length: {len(page.body)}\r\nConnection: close\r\n\r\n"
+    )
+    return head.encode() + page.body

@@ -1,0 +1,70 @@
+"""Metrics in Prometheus' text form: what the daemon did and what waits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from cni.daemon.call import Call
+from cni.daemon.job import Report
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 240)
+
+
+class Metrics:
+    """The figures of one daemon."""
+
+    def __init__(self) -> None:
+        self._registry = registry = CollectorRegistry()
+        labels = ("verb", "plugin")
+        self._calls = Counter(
+            "podrail_calls", "Calls that ended; code 0 is success.", (*labels, "code"), registry=registry
+        )
+        self._duration = Histogram(
+            "podrail_call_seconds",
+            "Time of calls by step: waiting for a turn, work in a worker.",
+            (*labels, "step"),
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._undelivered = Counter(
+            "podrail_calls_undelivered", "Calls whose caller was gone at the end.", labels, registry=registry
+        )
+        self._crashes = Counter(
+            "podrail_worker_crashes", "Workers that ended before their call did.", registry=registry
+        )
+        self._repaired = Counter(
+            "podrail_leaks_repaired",
+            "Attachments given back by the daemon itself, by what told it to.",
+            ("reason",),
+            registry=registry,
+        )
+        for reason in ("queued DEL", "sandbox gone"):
+            self._repaired.labels(reason)
+
+    def gauge(self, name: str, text: str, value: Callable[[], float]) -> None:
+        """Add a figure that is looked up when it is asked for."""
+        Gauge(f"podrail_{name}", text, registry=self._registry).set_function(value)
+
+    def ended(self, call: Call, report: Report) -> None:
+        labels = (call.verb, call.job.plugin_type)
+        now = time.monotonic()
+        began = call.began or now
+        self._calls.labels(*labels, str(report.code)).inc()
+        self._duration.labels(*labels, "wait").observe(began - call.arrived)
+        if call.began:
+            self._duration.labels(*labels, "work").observe(now - began)
+        if not report.delivered:
+            self._undelivered.labels(*labels).inc()
+
+    def crashed(self) -> None:
+        self._crashes.inc()
+
+    def repaired(self, reason: str) -> None:
+        self._repaired.labels(reason).inc()
+
+    def text(self) -> bytes:
+        return generate_latest(self._registry)

@@ -1,0 +1,102 @@
+"""Orphans: attachments in the journal whose sandbox is gone for certain, and how that is known."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from cni.daemon.job import Job
+from cni.host import netns
+from cni.host.mounts import Mounts
+from cni.host.netns import Netns
+from cni.protocol import delegate, registry
+from cni.protocol.errors import CniError
+from cni.protocol.request import Request
+from cni.state import Journal, Record
+
+
+@dataclass(frozen=True)
+class Orphan:
+    """An attachment that can be given back, and why that is safe."""
+
+    attachment: str
+    proof: str
+    job: Job
+
+
+def find(environment: Mapping[str, str], mounts: Mounts | None) -> Iterator[Orphan]:
+    """Find the orphans in the journal; `environment` says where it is, and CNI_PATH.
+
+    Outer attachments come before those that they are made of, which are then gone with them.
+    """
+    boot = netns.boot_id()
+    existing: frozenset[str] | None = None
+    for record in sorted(_records(environment), key=lambda record: record.created):
+        if not _is_there(record, environment):
+            continue
+        proof = ""
+        if not record.sandbox.startswith(f"{boot}/"):
+            proof = "it was made before this machine was started"
+        elif not _at_its_path(record, mounts):
+            existing = _existing(mounts) if existing is None else existing
+            if record.sandbox not in existing:
+                proof = "no path leads to its sandbox any more, and no process lives in it"
+        if proof:
+            yield Orphan(record.attachment, proof, _job(record, environment, mounts))
+
+
+def _records(environment: Mapping[str, str]) -> list[Record]:
+    return [record for plugin in registry.TYPES for record in Journal(Record, plugin, environment).all()]
+
+
+def _is_there(record: Record, environment: Mapping[str, str]) -> bool:
+    return Journal(Record, record.plugin, environment).find(record.network, *record.key) is not None
+
+
+def _at_its_path(record: Record, mounts: Mounts | None) -> bool:
+    """Tell whether the sandbox is at its path; doubt, such as for want of rights, means that it is."""
+    try:
+        with (
+            netns.opening_by(mounts.open if mounts else os.open),
+            netns.opened_if_present(record.netns) as found,
+        ):
+            return found is not None and found.identity() == record.sandbox
+    except OSError:
+        return True
+
+
+def _existing(mounts: Mounts | None) -> frozenset[str]:
+    """Return the identities of the network namespaces that a process lives in or a path leads to."""
+    identities: dict[tuple[int, int], str] = {}
+    inhabited = [(os.open, str(path)) for path in Path("/proc").glob("[0-9]*/ns/net")]
+    mounted = [(mounts.open if mounts else os.open, path) for path in _mounted(mounts)]
+    for opener, path in inhabited + mounted:
+        with suppress(OSError):  # the process has ended, the path is gone
+            fd = opener(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                found = os.fstat(fd)
+                if (found.st_dev, found.st_ino) not in identities:
+                    identities[found.st_dev, found.st_ino] = Netns(path, fd).identity()
+            finally:
+                os.close(fd)
+    return frozenset(identities.values())
+
+
+def _mounted(mounts: Mounts | None) -> list[str]:
+    """Return the paths where network namespaces are mounted; see proc(5) for mountinfo's fields."""
+    text = Path(f"/proc/{mounts.pid if mounts else 'self'}/mountinfo").read_text()
+    fields = [line.split(" ") for line in text.splitlines()]
+    return [found[4].encode().decode("unicode_escape") for found in fields if found[3].startswith("net:[")]
+
+
+def _job(record: Record, environment: Mapping[str, str], mounts: Mounts | None) -> Job:
+    caller = Request("DEL", environment, b"", files=mounts)
+    request = record.request(caller)
+    try:
+        executable = str(delegate.find(record.plugin, request))
+    except CniError:
+        executable = record.plugin  # its delegates are executed then, if there are any
+    return Job(record.plugin, executable, request.environment, request.stdin, len(request.stdin), 0)

@@ -1,0 +1,278 @@
+"""Files that are whole or absent, whatever happens while they are written.
+
+What is new is written and synced without a name and then linked to its place, so that a killed writer
+leaves nothing; what replaces another is written beside it and renamed. Directories are made when needed
+and go when they are empty, up to a root that stays.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from threading import get_native_id
+
+DEFAULT_STATE_DIR = "/var/lib/cni/podrail"
+DEFAULT_RUN_DIR = "/run/podrail"
+
+_MAX_COMPONENT = 200  # bytes; file systems allow 255, and a name gets a prefix and a suffix
+_TRIES = 20  # another process may remove an empty directory just before it is used
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+
+
+def state_directory(environment: Mapping[str, str]) -> Path:
+    """Return where state is kept: PODRAIL_STATE_DIR, or else the default."""
+    return Path(environment.get("PODRAIL_STATE_DIR") or DEFAULT_STATE_DIR)
+
+
+def run_directory(environment: Mapping[str, str]) -> Path:
+    """Return where locks and sockets are, which a reboot clears: PODRAIL_RUN_DIR, or else the default."""
+    return Path(environment.get("PODRAIL_RUN_DIR") or DEFAULT_RUN_DIR)
+
+
+def component(name: str) -> str:
+    """Return a name as a path component: itself, or its hash if it is too long for one."""
+    encoded = os.fsencode(name)
+    return name if len(encoded) <= _MAX_COMPONENT else hashlib.sha256(encoded).hexdigest()
+
+
+def create(path: Path, data: bytes, root: Path) -> None:
+    """Write a file that must not exist yet; only its owner may read it.
+
+    Raises:
+        FileExistsError: it does; it stays as it is.
+        OSError: nothing was written.
+    """
+    with _failures_named(path, root):
+        _insist(_create, path, data)
+
+
+class Draft:
+    """A file that is written and synced, and has no name yet."""
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+
+    def link_to(self, path: Path) -> None:
+        """Give it a name, in a directory that exists on the same file system; it may have several.
+
+        Raises:
+            FileExistsError: another file has that name.
+        """
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            # With directories given it is linkat, which follows the link below /proc.
+            os.link(self._source, path.name, src_dir_fd=folder, dst_dir_fd=folder)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        finally:
+            os.close(folder)
+
+    def put_at(self, path: Path) -> None:
+        """Give it a name in the place of the file that has that name, if any."""
+        beside = path.parent / f".{path.name}.{get_native_id()}"
+        beside.unlink(missing_ok=True)
+        self.link_to(beside)
+        beside.rename(path)
+
+
+@contextmanager
+def drafted(folder: Path, data: bytes, root: Path, *, is_synced: bool = True) -> Iterator[Draft]:
+    """Write a file, durably, that is to get names on the file system of `folder`, which is made if needed.
+
+    Without names when the block ends, nothing of it is left.
+    """
+    with ExitStack() as stack:
+        with _failures_named(folder / "draft", root):
+            fd, source = _opened_draft(folder, stack)
+            _fill(fd, data, is_synced=is_synced)
+        yield Draft(source if source.startswith("/") else str(folder / source))
+
+
+def _opened_draft(folder: Path, stack: ExitStack) -> tuple[int, str]:
+    for _ in range(_TRIES):
+        with suppress(FileNotFoundError):
+            _make(folder)
+            opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            stack.callback(os.close, opened)
+            return stack.enter_context(_draft(opened, "draft"))
+    raise _removed_again_and_again(folder)
+
+
+def replace(path: Path, data: bytes, root: Path, *, is_synced: bool = True) -> None:
+    """Write a file in the place of what may be there; unless it is synced, a loss of power may undo that."""
+    with _failures_named(path, root):
+        _insist(lambda path, data: _replace(path, data, is_synced), path, data)
+
+
+def read(path: Path) -> bytes | None:
+    """Return what a file holds, None if there is none."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def listed(folder: Path, pattern: str) -> list[Path]:
+    """Return what matches in a directory, in order; nothing if it goes while it is looked at."""
+    with suppress(FileNotFoundError):
+        return sorted(folder.glob(pattern))
+    return []
+
+
+def remove(path: Path, root: Path) -> None:
+    """Remove a file, if any, what a killed writer left of it, and directories that are empty then."""
+    path.unlink(missing_ok=True)
+    for draft in listed(path.parent, f".{_escaped(path.name)}.*"):
+        draft.unlink(missing_ok=True)
+    prune(path.parent, root)
+
+
+def tidy(folder: Path, root: Path) -> None:
+    """Remove what killed writers left in a directory; only while nobody writes there."""
+    for draft in listed(folder, ".*"):
+        draft.unlink(missing_ok=True)
+    prune(folder, root)
+
+
+def prune(folder: Path, root: Path) -> None:
+    """Remove directories that are empty, a killed writer's half-made ones too."""
+    with suppress(OSError):
+        while folder != root:
+            with suppress(FileNotFoundError):
+                folder.rmdir()
+            folder = folder.parent
+
+
+@contextmanager
+def _failures_named(path: Path, root: Path) -> Iterator[None]:
+    """If a file cannot be written, leave no empty directory of it, and say which file it is."""
+    try:
+        yield
+    except BaseException as error:
+        prune(path.parent, root)
+        if isinstance(error, OSError):
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
+
+
+def _insist(write: Callable[[Path, bytes], None], path: Path, data: bytes) -> None:
+    """Make a file's directory and write; another process may remove the directory in between."""
+    for _ in range(_TRIES):
+        with suppress(FileNotFoundError):
+            _make(path.parent)
+            write(path, data)
+            return
+    raise _removed_again_and_again(path.parent)
+
+
+def _make(folder: Path) -> None:
+    """Make a directory and those above it, for their owner alone: mkdir's `parents` are for everybody."""
+    with suppress(FileExistsError):  # if it is no directory, who writes there will say so
+        try:
+            folder.mkdir(mode=0o700)
+        except FileNotFoundError:
+            _make(folder.parent)
+            folder.mkdir(mode=0o700)
+        except OSError:  # a full or read-only disk may say so of what is there
+            if not folder.is_dir():
+                raise
+
+
+def _removed_again_and_again(folder: Path) -> FileNotFoundError:
+    return FileNotFoundError(errno.ENOENT, "the directory is removed again and again", str(folder))
+
+
+def _create(path: Path, data: bytes) -> None:
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with _draft(folder, path.name) as (fd, source):
+            _fill(fd, data)
+            # With directories given it is linkat, which follows the link below /proc.
+            os.link(source, path.name, src_dir_fd=folder, dst_dir_fd=folder)
+        try:
+            os.fsync(folder)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+    finally:
+        os.close(folder)
+
+
+@contextmanager
+def _draft(folder: int, name: str) -> Iterator[tuple[int, str]]:
+    """Open a file that is to get a name in a directory, and yield it with what can be linked to that."""
+    try:
+        fd = os.open(".", os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600, dir_fd=folder)
+        draft = ""
+    except OSError as error:
+        if os.fstat(folder).st_nlink == 0:  # removed; Linux says EPERM then
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)) from error
+        if error.errno != errno.EOPNOTSUPP:
+            raise
+        # A file system without nameless files, such as NFS.
+        draft = f".{name}.{get_native_id()}"
+        fd = os.open(draft, _NEW, 0o600, dir_fd=folder)
+    try:
+        yield fd, draft or f"/proc/self/fd/{fd}"
+    finally:
+        os.close(fd)
+        if draft:
+            with suppress(OSError):
+                os.unlink(draft, dir_fd=folder)
+
+
+def _replace(path: Path, data: bytes, is_synced: bool) -> None:
+    draft = path.parent / f".{path.name}.{get_native_id()}"
+    try:
+        fd = os.open(draft, _NEW, 0o600)
+        try:
+            _fill(fd, data, is_synced=is_synced)
+        finally:
+            os.close(fd)
+        draft.rename(path)
+    except BaseException:
+        with suppress(OSError):
+            draft.unlink()
+        raise
+    if is_synced:
+        sync_directory(path.parent)
+
+
+def _fill(fd: int, data: bytes, *, is_synced: bool = True) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+    if is_synced:
+        os.fsync(fd)
+
+
+def make_directory(folder: Path) -> None:
+    """Make a directory and those above it that are missing, durably."""
+    missing = []
+    while not folder.is_dir():
+        missing.append(folder)
+        folder = folder.parent
+    for each in reversed(missing):
+        each.mkdir(mode=0o700, exist_ok=True)
+        sync_directory(each.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Make what was created, renamed and removed in a directory survive a loss of power."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
+        os.close(fd)
+
+
+def _escaped(name: str) -> str:
+    return "".join(f"[{char}]" if char in "*?[" else char for char in name)

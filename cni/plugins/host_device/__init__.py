@@ -1,0 +1,1 @@
+"""The host-device plugin; `plugin` begins the story."""

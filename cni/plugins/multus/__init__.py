@@ -1,0 +1,1 @@
+"""The multus meta-plugin; `plugin` begins the story."""

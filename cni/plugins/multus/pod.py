@@ -1,0 +1,120 @@
+"""The pod of a call, where there is a cluster to ask, and what is told to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cni.plugins.multus import devices, resolve
+from cni.plugins.multus.args import PodArgs
+from cni.plugins.multus.config import MultusConf
+from cni.plugins.multus.plan import Planned, has_cluster
+from cni.plugins.multus.status import Attached, annotation
+from cni.protocol.errors import CniError, Code
+from cni.protocol.gojson import JsonObject
+from cni.protocol.request import Request
+
+if TYPE_CHECKING:  # the client takes 60 ms, which those without a cluster save
+    from cni.kube.client import Client
+
+# Together less than the 30 s in which a runtime shall hear of an API server that hangs.
+_READING_SECONDS, _WRITING_SECONDS = 15.0, 12.0
+
+
+@dataclass(frozen=True)
+class Pod:
+    """A pod as the API server has it; without a cluster, or a pod's name, there is neither."""
+
+    args: PodArgs
+    api: Client | None = None
+    object: JsonObject | None = None
+
+    def plan(self, conf: MultusConf, ifname: str) -> tuple[Planned, ...]:
+        """Return the pod's networks; if they are wrong, the pod hears of it too.
+
+        Raises:
+            CniError: they are not to be had.
+        """
+        try:
+            plan = resolve.plan(conf, ifname, self.api, self.object)
+            return devices.assigned(plan, conf, self.args, self.object) if self.object else plan
+        except CniError as error:
+            if error.code in (Code.INVALID_NETWORK_CONFIG, Code.NAME_TAKEN):
+                is_missing = isinstance(error, resolve.NetworkNotFound)
+                self._warn("NoNetworkFound" if is_missing else "InvalidNetwork", error)
+            raise
+
+    def publish(self, attached: Sequence[Attached]) -> None:
+        """Write the network-status, and events beside it.
+
+        Raises:
+            CniError: the status could not be written.
+        """
+        if self.api is None or self.object is None:
+            return
+        from cni.kube.deadline import Limits
+        from cni.plugins.multus.cluster import write_status
+        from cni.plugins.multus.events import Event, Sending
+
+        events = [Event("Normal", "AddedInterface", _sentence(each)) for each in attached]
+        sending = Sending(self.api, self.object, events)
+        try:
+            limits = Limits(operation=_WRITING_SECONDS)
+            write_status(self.api.operation(limits), self.object, annotation(attached))
+        finally:
+            sending.finish()
+
+    def _warn(self, reason: str, error: CniError) -> None:
+        if self.api is None or self.object is None:
+            return
+        from cni.plugins.multus.events import Event, Sending
+
+        text = " ".join(filter(None, (f"{error.msg}.", error.why, error.fix)))
+        Sending(self.api, self.object, [Event("Warning", reason, text)]).finish()
+
+
+@contextmanager
+def connected(conf: MultusConf, request: Request, *, patient: bool = True) -> Iterator[Client | None]:
+    """Yield a client of the cluster, None where there is none; one without patience for what can do without.
+
+    Raises:
+        InvalidConfig: code 7, the kubeconfig is missing or wrong.
+    """
+    if not has_cluster(conf, request):
+        yield None
+        return
+    from cni.kube.client import Client
+    from cni.kube.config import in_cluster, load
+    from cni.kube.deadline import Limits
+
+    if patient:
+        limits = Limits(operation=_READING_SECONDS)
+    else:
+        limits = Limits(connect=2.0, request=3.0, silence=4.0, operation=8.0)
+    config = load(conf.kubeconfig) if conf.kubeconfig else in_cluster(request.environment)
+    with Client(config, limits) as api:
+        yield api
+
+
+@contextmanager
+def of_call(conf: MultusConf, request: Request, *, patient: bool = True) -> Iterator[Pod]:
+    """Yield the pod that the runtime names, as far as it can be known.
+
+    Raises:
+        CniError: the API server does not tell, or knows another pod of that name.
+    """
+    args = PodArgs.of(request)
+    with connected(conf, request, patient=patient) as api:
+        if api is None or not args.name:
+            yield Pod(args, api)
+            return
+        from cni.plugins.multus.cluster import read_pod
+
+        yield Pod(args, api, read_pod(api, args))
+
+
+def _sentence(attached: Attached) -> str:
+    addresses = " ".join(str(ip.address) for ip in attached.result.ips)
+    return f"Add {attached.ifname} [{addresses}] from {attached.name}"

@@ -1,0 +1,1 @@
+"""The sriov plugin; `plugin` begins the story."""

@@ -1,0 +1,87 @@
+"""Who has a VF: a claim by PCI address, which counts while its attachment is in the journal.
+
+Whoever takes a VF over has the claim from then on, so a late DEL of an earlier owner touches nothing.
+Claims are read and written under the VF's lock. sriov-cni's claim files are heeded too.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from cni import durable
+from cni.host.netns import opened_if_present
+from cni.plugins.sriov.record import SriovRecord
+from cni.state import Journal
+
+SRIOV_CNI_CLAIMS = Path("/var/lib/cni/sriov/pci")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Which attachment has the VF, in which sandbox."""
+
+    network: str
+    container_id: str
+    ifname: str
+    sandbox: str
+
+    @classmethod
+    def of(cls, record: SriovRecord) -> Claim:
+        return cls(record.network, record.container_id, record.ifname, record.sandbox)
+
+
+class Claims:
+    """The claims of this host."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._state = durable.state_directory(environment)
+        self._root = self._state / "claims" / "sriov"
+
+    def holder(self, vf: str, journal: Journal[SriovRecord]) -> SriovRecord | None:
+        """Return the attachment that has a VF; its sandbox may be gone."""
+        claim = self._read(vf)
+        record = journal.find(claim.network, claim.container_id, claim.ifname) if claim else None
+        return record if record and Claim.of(record) == claim and record.vf == vf else None
+
+    def is_held_by(self, record: SriovRecord) -> bool:
+        return self._read(record.vf) == Claim.of(record)
+
+    def take(self, record: SriovRecord) -> None:
+        data = json.dumps(asdict(Claim.of(record)), indent=2).encode() + b"\n"
+        durable.replace(self._path(record.vf), data, self._state)
+
+    def drop(self, vf: str) -> None:
+        """Remove a claim, and what a killed writer left of one."""
+        durable.remove(self._path(vf), self._state)
+
+    def tidy_up(self, vf: str) -> None:
+        """Remove what a killed writer left of a claim that is none yet."""
+        if self._read(vf) is None:
+            self.drop(vf)
+
+    def tidy(self, journal: Journal[SriovRecord]) -> None:
+        """Remove claims whose attachment is in the journal no more, as a killed DEL leaves them."""
+        for path in sorted(self._root.glob("[!.]*")):
+            if self.holder(path.name, journal) is None:
+                self.drop(path.name)
+
+    def _read(self, vf: str) -> Claim | None:
+        data = durable.read(self._path(vf))
+        try:
+            return Claim(**json.loads(data)) if data else None
+        except (ValueError, TypeError):
+            return None  # nothing that we wrote
+
+    def _path(self, vf: str) -> Path:
+        return self._root / vf
+
+
+def sriov_cni_holder(vf: str) -> str | None:
+    """Return the sandbox for which sriov-cni claimed a VF, if there is a namespace at that path still."""
+    data = durable.read(SRIOV_CNI_CLAIMS / vf)
+    path = data.decode("utf-8", "replace").strip() if data else ""
+    with opened_if_present(path) as netns:
+        return path if netns else None

@@ -1,0 +1,215 @@
+"""Call another plugin, as the spec's section 4 says: find it along CNI_PATH and execute it.
+
+A delegate whose executable is podrail's own runs in this process instead, with the same stdin,
+environment, answer and exit status: a Python start and its imports cost more than the work.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from cni.protocol import gojson, registry, versions
+from cni.protocol.errors import CniError, Code, DecodingFailure, InvalidConfig
+from cni.protocol.notes import note
+from cni.protocol.plugin import Reply, run
+from cni.protocol.request import Request
+from cni.protocol.result import Result
+
+CLIENT_MARK = b"podrail-client: this file is podrail's own executable"  # every static client holds it
+_SCRIPT_LIMIT = 4096  # bytes; our executables are short scripts
+_SIZE_LIMIT = 1 << 20  # bytes; or the static client, of less than a tenth of it
+# Where an installer's script names the function that it runs.
+_FUNCTION = re.compile(rb"(?<=^from cni\.entry import )\w+$|(?<=\bsys\.exit\()\w+(?=\(\)\)$)", re.MULTILINE)
+
+
+class VersionRefused(CniError):
+    """The delegate itself says that it does not speak the configuration's version."""
+
+    code = Code.INCOMPATIBLE_VERSION
+
+
+def add(plugin_type: str, request: Request) -> Result:
+    """Call a delegate's ADD and return its result.
+
+    Raises:
+        CniError: the delegate's own error, or what kept it from answering.
+    """
+    reply = _call(plugin_type, request, "ADD")
+    if not reply.stdout.strip():
+        raise DecodingFailure(
+            f'plugin "{plugin_type}" answered ADD with nothing',
+            fix="Look at its logs; it must print a result.",
+        )
+    raw = gojson.loads_object(reply.stdout, f'the result of plugin "{plugin_type}"')
+    if {"code", "msg"} <= gojson.fold(raw, ("code", "msg")).keys():
+        # No version's result has these: it failed, though its exit status does not say so.
+        raise _delegate_error(plugin_type, "ADD", reply)
+    return Result.parse(raw, request.network.version, f'the result of plugin "{plugin_type}"')
+
+
+def delete(plugin_type: str, request: Request) -> None:
+    """Call a delegate's DEL; one that does not speak the version has served no ADD of it either."""
+    try:
+        _call(plugin_type, request, "DEL")
+    except VersionRefused as error:
+        note(request.attachment, f'plugin "{plugin_type}" holds nothing: {error.msg}')
+
+
+def check(plugin_type: str, request: Request) -> None:
+    _call(plugin_type, request, "CHECK")
+
+
+def status(plugin_type: str, request: Request) -> None:
+    if _knows(plugin_type, request, "STATUS"):
+        _call(plugin_type, request, "STATUS")
+
+
+def gc(plugin_type: str, request: Request) -> None:
+    if _knows(plugin_type, request, "GC"):
+        _call(plugin_type, request, "GC")
+
+
+def find(plugin_type: str, request: Request) -> Path:
+    """Return the absolute path of the first regular file named `plugin_type` along CNI_PATH.
+
+    Raises:
+        InvalidConfig: code 7, there is none, or the type is no file name.
+    """
+    directories = [part for part in request.variable("CNI_PATH").split(os.pathsep) if part]
+    if not re.fullmatch(r"[^/\0]+", plugin_type) or plugin_type in (".", ".."):
+        raise InvalidConfig(
+            f'"{plugin_type}" is not a plugin type',
+            fix='Set "type" to the name of an executable in CNI_PATH.',
+        )
+    for directory in directories:
+        candidate = Path(directory, plugin_type)
+        with suppress(OSError):
+            if stat.S_ISREG(_mode(candidate, request)):
+                return candidate.absolute()  # "./x" loses its slash here, and would be looked for in PATH
+    raise InvalidConfig(
+        f'failed to find plugin "{plugin_type}" in path [{", ".join(directories)}]',
+        why="None of these directories holds a regular file of that name.",
+        fix=f'Install "{plugin_type}" there or correct the "type" that names it.',
+    )
+
+
+def _call(plugin_type: str, request: Request, verb: str) -> Reply:
+    """Raises CniError if the delegate fails; its error object keeps its code, msg and details."""
+    request = request.with_variables(CNI_COMMAND=verb)
+    executable = find(plugin_type, request)
+    if is_ours(plugin_type, executable, request):
+        reply = run(plugin_type, replace(request, executable=str(executable)))
+    else:
+        reply = _execute(plugin_type, executable, request)
+    if reply.exit_status:
+        raise _delegate_error(plugin_type, verb, reply)
+    return reply
+
+
+def _mode(path: Path, request: Request) -> int:
+    if request.files is None:
+        return path.stat().st_mode
+    fd = request.open(str(path))
+    try:
+        return os.fstat(fd).st_mode
+    finally:
+        os.close(fd)
+
+
+def is_ours(plugin_type: str, candidate: Path, request: Request) -> bool:
+    """Tell whether a file is podrail's executable of that type, made like the one that was called.
+
+    Executables differ only in the type that they name, so a copy, a link or another directory
+    makes no difference, and a script of another make or another Python environment is told apart.
+    The node daemon's static clients are all alike; their type is their file's name.
+    """
+    own_type = registry.own_type(plugin_type)
+    if request.executable is None or not own_type:
+        return False
+    own, other = _make(Path(request.executable), request), _make(candidate, request)
+    return own is not None and other is not None and own[0] == other[0] and other[1] == own_type
+
+
+def _make(path: Path, request: Request) -> tuple[bytes, str] | None:
+    """Return an executable of ours without the plugin type that it names, and that type.
+
+    The type counts only where the function of `cni.entry` is imported and called: the path of a
+    Python environment may hold the same word.
+    """
+    try:
+        with open(request.open(str(path)), "rb") as file:
+            is_executable = os.fstat(file.fileno()).st_mode & 0o111
+            text = file.read(_SIZE_LIMIT + 1)
+    except OSError:
+        return None
+    if not is_executable or len(text) > _SIZE_LIMIT:
+        return None
+    if text.startswith(b"\x7fELF"):
+        return (CLIENT_MARK, registry.own_type(path.name)) if CLIENT_MARK in text else None
+    named = set(_FUNCTION.findall(text))
+    if not text.startswith(b"#!") or len(text) > _SCRIPT_LIMIT or len(named) != 1:
+        return None
+    return _FUNCTION.sub(b"*", text), named.pop().decode().replace("_", "-")
+
+
+def _execute(plugin_type: str, executable: Path, request: Request) -> Reply:
+    from cni.protocol import foreign  # 15 ms that a chain of our own plugins does not need
+
+    return foreign.execute(plugin_type, executable, request)
+
+
+def _delegate_error(plugin_type: str, verb: str, reply: Reply) -> CniError:
+    try:
+        told = gojson.fold(gojson.loads_object(reply.stdout, "its answer"), ("code", "msg", "details"))
+    except DecodingFailure:
+        shown = reply.stdout.decode("utf-8", "replace").strip()[:500]
+        return CniError(
+            f'plugin "{plugin_type}" failed {verb} without an error object',
+            why=f"It printed: {shown}",
+            code=Code.DELEGATE_FAILED,
+        )
+    code = told.get("code")
+    kind = VersionRefused if code == Code.INCOMPATIBLE_VERSION else CniError
+    return kind(
+        str(told.get("msg") or f'plugin "{plugin_type}" failed {verb}'),
+        why=str(told.get("details") or ""),
+        code=code if type(code) is int and code > 0 else int(Code.DELEGATE_FAILED),
+    )
+
+
+def _knows(plugin_type: str, request: Request, verb: str) -> bool:
+    """Tell whether a delegate speaks a version that has `verb`; one that does not is noted."""
+    executable = find(plugin_type, request)
+    if is_ours(plugin_type, executable, request):
+        return True
+    supported = _supported_versions(plugin_type, executable, request)
+    if any(_has(version, versions.SINCE[verb]) for version in supported):
+        return True
+    note(
+        request.network.name, f'plugin "{plugin_type}" ({executable}) does not know {verb}; it was not asked'
+    )
+    return False
+
+
+def _supported_versions(plugin_type: str, executable: Path, request: Request) -> list[str]:
+    dummies = dict.fromkeys(("CNI_NETNS", "CNI_IFNAME", "CNI_PATH"), "dummy")  # as libcni does
+    asked = request.with_variables(CNI_COMMAND="VERSION", **dummies)
+    reply = _execute(plugin_type, executable, asked.with_stdin(b'{"cniVersion":"1.1.0"}'))
+    if reply.exit_status:
+        raise _delegate_error(plugin_type, "VERSION", reply)
+    answer: Mapping[str, Any] = gojson.loads_object(reply.stdout, f'the versions of plugin "{plugin_type}"')
+    listed = gojson.get(answer, "supportedVersions")
+    return [version for version in listed if isinstance(version, str)] if isinstance(listed, list) else []
+
+
+def _has(version: str, since: str) -> bool:
+    with suppress(ValueError):
+        return versions.at_least(version, since)
+    return False

@@ -1,0 +1,71 @@
+"""Which plugin types and groups of commands are podrail's own, and where each lives.
+
+By name, so that nothing below imports a plugin, and a call loads only what it needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from cni.protocol.signals import uninterrupted
+
+if TYPE_CHECKING:
+    from cni.protocol.plugin import Plugin
+
+_PLUGINS = {
+    "macvlan": "cni.plugins.macvlan.plugin:PLUGIN",
+    "host-device": "cni.plugins.host_device.plugin:PLUGIN",
+    "rdma": "cni.plugins.rdma:PLUGIN",
+    "sriov": "cni.plugins.sriov.plugin:PLUGIN",
+    "static": "ipam.static:PLUGIN",
+    "multus": "cni.plugins.multus.plugin:PLUGIN",
+    "whereabouts": "ipam.whereabouts:PLUGIN",
+}
+
+_COMMANDS = {
+    "show": ("cni.cli.show:main", "the attachments of this node, and how they are"),
+    "reclaim": ("cni.cli.reclaim:main", "give back what attachments hold whose sandbox is gone"),
+    "install": ("cni.cli.install.main:install", "put the plugins where the container runtime looks"),
+    "uninstall": ("cni.cli.install.main:uninstall", "take away what install has put somewhere"),
+    "doctor": ("cni.cli.doctor.main:main", "find what would keep a pod from its networks on this node"),
+    "daemon": ("cni.daemon.main:command", "serve the static clients of this node"),
+    "lint": ("cni.cli.lint.main:main", "find mistakes in network configurations, offline"),
+    "schemas": ("cni.cli.schemas:main", "print JSON Schemas of the configurations, for editors"),
+    "ipam": ("ipam.cli:main", "look at the addresses that whereabouts gave out, and change them"),
+}
+
+TYPES = tuple(_PLUGINS)
+PREFIX = "podrail-"  # of plugins that are installed beside others of the same names
+COMMANDS = {name: help_text for name, (_, help_text) in _COMMANDS.items()}
+
+
+def own_type(plugin_type: str) -> str:
+    """Return the type in TYPES that a type means, or an empty string if it is none of ours."""
+    name = plugin_type.removeprefix(PREFIX)
+    return name if name in TYPES else ""
+
+
+def load(plugin_type: str) -> Plugin[Any]:
+    """Import the plugin of a type that is ours."""
+    plugin: Plugin[Any] = _named(_PLUGINS[own_type(plugin_type)])
+    return plugin
+
+
+def load_command(name: str) -> Callable[[list[str]], int]:
+    """Import a group of the command `podrail`: it takes arguments and returns the exit status."""
+    command: Callable[[list[str]], int] = _named(_COMMANDS[name][0])
+    return command
+
+
+def load_pool_check() -> Callable[[Mapping[str, str]], Iterator[tuple[str, str]]]:
+    """Import what tells, for an environment, which pools are nearly full: each with a sentence."""
+    check: Callable[[Mapping[str, str]], Iterator[tuple[str, str]]] = _named("ipam.looking:nearly_full")
+    return check
+
+
+def _named(place: str) -> Any:
+    module, _, name = place.partition(":")
+    with uninterrupted():
+        return getattr(import_module(module), name)

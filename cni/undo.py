@@ -1,0 +1,29 @@
+"""Give back what a failed ADD took, newest first, also if a signal ends it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from cni.protocol.signals import uninterrupted as uninterrupted  # a part of undoing to those who undo
+
+_RESERVE = 2 << 20  # bytes for undoing; only addresses, no page of it is ever touched
+
+
+@contextmanager
+def undo_on_error() -> Iterator[ExitStack]:
+    """If the block fails, run the registered callbacks, newest first, and re-raise.
+
+    A callback that fails too becomes a note on the first error.
+    """
+    undo = ExitStack()
+    reserve = bytearray(_RESERVE)
+    try:
+        yield undo
+    except BaseException as error:
+        del reserve  # what failed may have failed for lack of memory
+        try:
+            undo.close()
+        except Exception as second:
+            error.add_note(f"While undoing: {second}.")
+        raise

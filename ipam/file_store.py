@@ -1,0 +1,324 @@
+"""FileStore: the allocations of one node as files, one per address.
+
+    <dataDir>/pools/<pool>/pool.json                              format, range and network_name
+    <dataDir>/pools/<pool>/addresses/10.0.3.0-24/10.0.3.7         who holds it, one line of JSON
+    <dataDir>/pools/<pool>/owners/<namespace>%2F<pod>@<interface> a link to the address, or to several
+    <dataDir>/pools/<pool>/resting/…                              given back, and not to be had for a while
+    <dataDir>/reservations/<network_name or _>/addresses/…        the same files, for pools that overlap
+
+Files are written and synced before the lock is taken, and directories are synced after it is let go, so
+that it is held for looking and naming only. A killed claim leaves at most the owner's link or a file that
+says whose it is; its owner's next call goes on from there.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+from cni import durable
+from cni.locks import locked
+from cni.protocol.errors import CniError, Code, all_of
+from cni.protocol.failures import collected
+from cni.protocol.notes import note
+from cni.undo import undo_on_error, uninterrupted
+from ipam.allocator import Held, Numbers, lowest_free
+from ipam.pool import Allocation, Claim, Owner, PoolKey
+from ipam.pool_files import PoolFiles, decoded, described, encoded, sweep
+from ipam.ranges import Ip, parse_range
+from ipam.store import AddressHeld, PoolExhausted, Wish, most_of
+
+# Who holds what an owner's link in a pool points to, as far as the journal proves it.
+Witness = Callable[[PoolKey, Owner], Owner | None]
+
+
+@dataclass(frozen=True)
+class FileStore:
+    """The store below `root`; directories that become empty go, up to `top`."""
+
+    root: Path
+    top: Path
+    witness: Witness = lambda _pool, _owner: None
+    wants_notes = False  # the journal need not know claims: links lead from owners to them
+
+    def claim(self, wish: Wish, owner: Owner) -> Claim:
+        pool = self._pool(wish.pool)
+        with durable.drafted(self.root, encoded(owner), self.top) as draft, undo_on_error() as undo:
+            with self._locked(), uninterrupted():
+                self._repair(pool, owner)
+                mine = self._mine(pool, wish, owner)
+                kept = self._kept(pool, wish, owner, mine)
+                if kept:
+                    claim = self._keep(pool, wish, owner, kept, draft)
+                else:
+                    number = self._chosen(pool, wish)
+                    undo.callback(self.release, owner, (), [Claim(wish.pool, pool.address(number))])
+                    claim = self._take(pool, wish, owner, number, draft)
+                self._settle(pool, wish, owner, mine, claim)
+            pool.sync_claimed(int(claim.address))
+        return claim
+
+    def release(
+        self,
+        owner: Owner,
+        pools: Iterable[PoolKey],
+        claims: Iterable[Claim] = (),
+        *,
+        rest: float = 0,
+        is_recorded: bool = False,
+    ) -> None:
+        known: dict[PoolKey, set[int]] = {key: set() for key in pools}
+        for claim in claims:
+            known.setdefault(claim.pool, set()).add(int(claim.address))
+        failures: list[CniError] = []
+        for key, numbers in known.items():
+            if self.root.is_dir():
+                with collected(failures):
+                    self._release(self._pool(key), numbers, owner, rest, is_recorded=is_recorded)
+        if failures:
+            raise all_of(failures)
+
+    def find(self, pool: PoolKey, owner: Owner, beside: frozenset[Ip] = frozenset()) -> Allocation | None:
+        held = self._pool(pool).held_by(owner)
+        return next((each for each in held if each.address not in beside), None)
+
+    def allocations(self, pool: PoolKey) -> Iterator[Allocation]:
+        here = self._pool(pool)
+        for address in here.tree.addresses():
+            allocation = here.allocation(int(address))
+            if allocation:
+                yield allocation
+
+    def pools(self) -> list[PoolKey]:
+        keys = (described(folder / "pool.json") for folder in sorted((self.root / "pools").glob("[!.]*")))
+        return [key for key in keys if key]
+
+    def complaints(self, wishes: Iterable[Wish]) -> list[str]:
+        faults = [*self._unreadable(), *self._unwritable()]
+        for wish in wishes:
+            pool = self._pool(wish.pool)
+            if lowest_free(wish.range, self._held(pool, wish)) is None:
+                faults.append(str(PoolExhausted(wish, "").msg))
+        return faults
+
+    def has_room(self, wish: Wish) -> bool:
+        """Whether an address could be given, just now."""
+        return lowest_free(wish.range, self._held(self._pool(wish.pool), wish)) is not None
+
+    def is_in_use(self, key: PoolKey, rest: float = 0) -> bool:
+        """Whether somebody holds an address of a pool, or one was given back less than `rest` seconds ago."""
+        pool = self._pool(key)
+        return (pool.folder / "addresses").exists() or bool(rest and pool.rests())
+
+    def take_over(self, key: PoolKey, holders: Mapping[Ip, Owner]) -> dict[Ip, str]:
+        """Record addresses that are held already; return those that somebody else has, with whom.
+
+        All at once: it is synced at the end, so that after a loss of power it is to be done again.
+        """
+        refused: dict[Ip, str] = {}
+        pool = self._pool(key)
+        whole = parse_range(str(key.network))
+        with self._locked():
+            pool.begin()
+            for address, owner in holders.items():
+                number = int(address)
+                found = pool.allocation(number)
+                holder = self._holder(pool, Wish(key, whole), number)
+                if holder and not (found and found.owner and found.owner.is_same_holder(owner)):
+                    refused[address] = holder
+                elif not found:
+                    with durable.drafted(self.root, encoded(owner), self.top, is_synced=False) as draft:
+                        pool.link(owner, [*pool.linked(owner), number])
+                        pool.tree.add(number, draft)
+                        pool.reservations.add(number, draft)
+        os.sync()
+        return refused
+
+    def _pool(self, key: PoolKey) -> PoolFiles:
+        return PoolFiles(self.root, key)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Keep every other change out; what is empty afterwards goes, the lock's file too."""
+        lock = self.root / "lock"
+        with locked(lock):
+            try:
+                yield
+            finally:
+                durable.prune(self.root / "pools", self.root)
+                if not (self.root / "pools").exists():
+                    sweep(self.root / "reservations")
+                if not any((self.root / name).exists() for name in ("pools", "reservations", "corrupt")):
+                    lock.unlink(missing_ok=True)
+                    durable.prune(self.root, self.top)
+
+    def _release(
+        self, pool: PoolFiles, named: set[int], owner: Owner, rest: float, *, is_recorded: bool
+    ) -> None:
+        with self._locked(), uninterrupted():
+            if is_recorded:
+                self._repair(pool, owner)
+            numbers = sorted(named.union(pool.linked(owner)))
+            for number in numbers:
+                self._give_back(pool, number, owner, rest, is_proven=is_recorded and number in named)
+            # What another sandbox of the owner holds by now is found through the same link.
+            pool.link(owner, (int(each.address) for each in pool.held_by(owner)))
+            pool.wake()
+            pool.prune()
+        pool.sync_released(*numbers)
+
+    def _mine(self, pool: PoolFiles, wish: Wish, owner: Owner) -> list[Allocation]:
+        """Return what the owner holds in the pool beside what it has of its other ranges."""
+        mine = []
+        for each in pool.held_by(owner):
+            reserver = pool.reserver(int(each.address)) if wish.is_unique else None
+            if reserver and not reserver.is_same_holder(owner):
+                note(owner.name, f"{each.address} is held through another pool by {reserver}")
+                self._drop(pool, each)
+            elif each.address not in wish.taken:
+                mine.append(each)
+        return mine
+
+    def _kept(self, pool: PoolFiles, wish: Wish, owner: Owner, mine: list[Allocation]) -> Allocation | None:
+        """Return which of an owner's addresses answers a wish; the wanted one need not be linked."""
+        if wish.wanted is None:
+            return mine[0] if mine else None
+        found = pool.allocation(int(wish.wanted)) if wish.wanted not in wish.taken else None
+        return found if found and found.owner and found.owner.is_same_holder(owner) else None
+
+    def _keep(
+        self, pool: PoolFiles, wish: Wish, owner: Owner, kept: Allocation, draft: durable.Draft
+    ) -> Claim:
+        """Let the owner hold what it holds already under its present container ID."""
+        number = int(kept.address)
+        pool.link(owner, [*pool.linked(owner), number])
+        if kept.owner != owner:
+            draft.put_at(pool.tree.path(number))
+        if wish.is_unique and (kept.owner != owner or not pool.reserver(number)):
+            pool.reserve_again(number, draft)
+        return Claim(wish.pool, kept.address, is_new=False, is_unique=wish.is_unique)
+
+    def _chosen(self, pool: PoolFiles, wish: Wish) -> int:
+        """Return the address that is wanted, or the lowest free one, once it is known that it can be had."""
+        pool.wake()
+        number = int(wish.wanted) if wish.wanted else lowest_free(wish.range, self._held(pool, wish))
+        if number is None:
+            raise self._exhausted(pool, wish)
+        if wish.wanted and (holder := self._holder(pool, wish, number)):
+            raise AddressHeld(wish.wanted, wish.pool, holder)
+        return number
+
+    def _take(self, pool: PoolFiles, wish: Wish, owner: Owner, number: int, draft: durable.Draft) -> Claim:
+        pool.begin()
+        pool.link(owner, [*(int(each.address) for each in pool.held_by(owner)), number])
+        pool.tree.add(number, draft)
+        if wish.is_unique:
+            pool.reservations.add(number, draft)
+        return Claim(wish.pool, pool.address(number), is_unique=wish.is_unique)
+
+    def _settle(
+        self, pool: PoolFiles, wish: Wish, owner: Owner, mine: list[Allocation], claim: Claim
+    ) -> None:
+        """Give back what the owner held in the claim's place, and link to no more than it holds."""
+        others = [each for each in mine if each.address != claim.address]
+        for surplus in others[: max(0, len(others) - wish.count + 1)]:
+            note(owner.name, f"gives {surplus.address} back, because it has {claim.address} now")
+            self._drop(pool, surplus, wish.rest)
+        held = [int(each.address) for each in pool.held_by(owner)]
+        if held != pool.linked(owner):
+            pool.link(owner, held)
+
+    def _held(self, pool: PoolFiles, wish: Wish) -> list[Held]:
+        held: list[Held] = [pool.tree]
+        if wish.is_unique:
+            held.append(pool.reservations)
+        if wish.rest:
+            held.append(pool.resting)
+        return [*held, Numbers.of(map(int, wish.taken))] if wish.taken else held
+
+    def _holder(self, pool: PoolFiles, wish: Wish, number: int) -> str:
+        """Return who holds an address, in this pool or through another; empty if nobody does."""
+        if pool.tree.holds(number):
+            allocation = pool.allocation(number)
+            return str(allocation.owner) if allocation and allocation.owner else "an unreadable entry"
+        if wish.is_unique and pool.reservations.holds(number):
+            return f"{pool.reserver(number) or 'an unreadable entry'}, through another pool"
+        return "another range of this attachment" if pool.address(number) in wish.taken else ""
+
+    def _drop(self, pool: PoolFiles, held: Allocation, rest: float = 0) -> None:
+        """Free what an owner holds with whichever sandbox."""
+        if held.owner:
+            self._give_back(pool, int(held.address), held.owner, rest, is_proven=True)
+
+    def _give_back(
+        self, pool: PoolFiles, number: int, owner: Owner, rest: float = 0, *, is_proven: bool
+    ) -> None:
+        """Free an address if this sandbox of the owner has it; of an unreadable entry if that is proven."""
+        allocation = pool.allocation(number)
+        holder = allocation.owner if allocation else None
+        if allocation and not _has(holder, owner, is_proven):
+            return
+        if _has(pool.reserver(number), owner, is_proven or holder is not None):
+            pool.reservations.remove(number)
+        if allocation and rest:
+            try:
+                pool.lay_to_rest(number, rest)
+            except OSError as error:  # such as a full disk: better given out too early than never
+                note(owner.name, f"{allocation.address} does not rest: {error.strerror}")
+        pool.tree.remove(number)
+
+    def _exhausted(self, pool: PoolFiles, wish: Wish) -> CniError:
+        range_ = wish.range
+        if wish.rest and lowest_free(range_, self._held(pool, replace(wish, rest=0))) is not None:
+            return CniError(
+                f"no address is left in {wish.pool.network} ({range_.path}) just now",
+                why=f"Of {range_.size}, some were given back in the last {wish.rest:g} s and rest.",
+                fix='Call again later, shorten "rest_time", or make the range larger.',
+                code=Code.TRY_AGAIN_LATER,
+            )
+        return PoolExhausted(wish, most_of(pool.owner_names()))
+
+    def _repair(self, pool: PoolFiles, owner: Owner) -> None:
+        """Set aside what cannot be read of the owner's entries, and write what is proven in its place."""
+        for number in pool.linked(owner):
+            path = pool.tree.path(number)
+            data = durable.read(path)
+            if data is None or decoded(data):
+                continue
+            address = pool.address(number)
+            aside = self.root / "corrupt" / pool.key.name / str(address)
+            durable.replace(aside, data, self.root)
+            note(owner.name, f"the entry {path} cannot be read; it was set aside as {aside}")
+            proven = self.witness(pool.key, owner)
+            if proven and pool.is_linked_once(number):
+                durable.replace(path, encoded(proven), self.root)
+                note(owner.name, f"it was rebuilt from the journal: {address} is held by {proven}")
+
+    def _unreadable(self) -> list[str]:
+        """Look at as many entries as STATUS has time for."""
+        entries = islice(self.root.glob("pools/*/addresses/*/[!.]*"), _LOOKED_AT)
+        read = ((path, durable.read(path)) for path in entries)
+        faults = [
+            f"the entry {path} cannot be read"
+            for path, data in read
+            if data is not None and not decoded(data)
+        ]
+        for folder in sorted((self.root / "pools").glob("[!.]*")):
+            if not described(folder / "pool.json"):
+                faults.append(f"{folder / 'pool.json'} cannot be read")
+        return faults
+
+    def _unwritable(self) -> list[str]:
+        there = next(folder for folder in (self.root, *self.root.parents) if folder.exists())
+        return [] if os.access(there, os.W_OK | os.X_OK) else [f"{there} cannot be written to"]
+
+
+_LOOKED_AT = 2000  # entries; 20 µs each
+
+
+def _has(holder: Owner | None, owner: Owner, is_proven: bool) -> bool:
+    return holder.has_sandbox(owner.container_id, owner.ifname) if holder else is_proven

@@ -1,0 +1,462 @@
+"""The node daemon when things end badly: killed, absent, replaced, overrun; and what is left afterwards."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.support.client import GREETING, MAGIC, REPLY, REQUEST, SOURCE, STATIC, built
+from tests.support.daemon import Daemon, Gate, NodeWorld, ended, gate, is_alive
+from tests.support.world import Namespace, StubIpam, rail, static
+
+RESERVED = rail(ipam={**static("10.1.0.5/24"), "reserve": True})
+STUBBED = rail(ipam={"type": "stub-ipam"})
+
+
+@pytest.fixture
+def node(host: Namespace, sandbox: Namespace, tmp_path: Path) -> NodeWorld:
+    host.without_link_local()
+    host.add_veth("eth0")
+    state = tmp_path / "node" / "state"
+    state.mkdir(parents=True)
+    return NodeWorld(host, sandbox, state)
+
+
+@pytest.fixture
+def stub(node: NodeWorld, tmp_path: Path) -> StubIpam:
+    stub = StubIpam(tmp_path / "stub")
+    stub.answers("ADD", {"cniVersion": "1.0.0", "ips": [{"address": "10.1.0.9/24"}]})
+    node.path = f"{stub.folder}:{node.path}"
+    return stub
+
+
+@pytest.fixture
+def barrier(tmp_path: Path) -> Iterator[Gate]:
+    with gate(tmp_path / "gate") as it:
+        yield it
+
+
+def test_killed_in_the_middle_of_an_add_it_leaves_nothing_to_the_next_delete(
+    node: NodeWorld, stub: StubIpam, barrier: Gate
+) -> None:
+    before = node.host.snapshot()
+    stub.does("ADD", barrier.line)
+    with Daemon(node) as daemon:
+        process = node.start("ADD", STUBBED)
+        delegate = barrier.arrival()
+        daemon.kill()
+        answer = ended(process)  # the worker undoes its call before it goes
+    assert answer.code == 11
+    assert not is_alive(delegate)
+    stub.works("ADD")
+    with Daemon(node):
+        node.delete(STUBBED)
+    assert (node.host.snapshot(), node.records()) == (before, [])
+    assert "net1" not in node.sandbox.links()
+
+
+def test_daemon_and_workers_killed_at_once_leave_what_the_next_start_finds(
+    node: NodeWorld, stub: StubIpam, barrier: Gate
+) -> None:
+    before = node.host.snapshot()
+    stub.does("ADD", barrier.line)
+    with Daemon(node) as daemon:
+        process = node.start("ADD", STUBBED)
+        delegate = barrier.arrival()
+        workers = daemon.workers()
+        for pid in workers:
+            os.kill(pid, signal.SIGSTOP)  # so that none answers in between
+        daemon.kill()
+        for pid in (*workers, delegate):
+            os.kill(pid, signal.SIGKILL)
+        answer = ended(process)
+    assert answer.code == 11
+    assert "was lost" in answer.json["msg"]
+    stub.works("ADD")
+    with Daemon(node):
+        node.delete(STUBBED)
+    assert (node.host.snapshot(), node.records()) == (before, [])
+    assert "net1" not in node.sandbox.links()
+
+
+def test_the_next_daemon_waits_for_the_calls_of_one_that_was_killed(
+    node: NodeWorld, stub: StubIpam, barrier: Gate
+) -> None:
+    stub.does("ADD", barrier.line)
+    stub.does("DEL", barrier.line)
+    with Daemon(node) as killed:
+        adding = node.start("ADD", STUBBED)
+        barrier.arrival()
+        killed.kill()
+        barrier.arrival()  # the worker's undoing, which is held up
+        following = Daemon(node)
+        following.start()
+        _until(lambda: bool(following.log("waiting")))
+        assert following.process.poll() is None
+        barrier.let_pass()
+        with following:
+            assert ended(adding).code == 11
+    assert node.records() == []
+
+
+def test_deletes_that_were_kept_are_replayed_at_the_next_start(node: NodeWorld) -> None:
+    before = node.host.snapshot()
+    with Daemon(node):
+        node.add(RESERVED)
+    node.delete(RESERVED)  # which is kept
+    assert "net1" in node.sandbox.links()
+    assert len(list(node.queue.iterdir())) == 1
+    with Daemon(node, "--concurrency", "1") as daemon:  # ready means that it is done
+        assert list(node.queue.iterdir()) == []
+        assert "net1" not in node.sandbox.links()
+        (line,) = daemon.log("replay")
+        assert "no ADD of it was served since" in line["proof"]
+        node.add(RESERVED)  # the address is free
+        node.delete(RESERVED)
+    assert (node.host.snapshot(), node.records()) == (before, [])
+
+
+def test_a_device_comes_home_by_a_delete_that_was_kept(node: NodeWorld) -> None:
+    node.host.add_veth("dev0")
+    conf = {"cniVersion": "1.0.0", "name": "rail", "type": "host-device", "device": "dev0"}
+    with Daemon(node):
+        node.add(conf)
+    assert "dev0" not in node.host.links()
+    node.delete(conf)
+    with Daemon(node):
+        assert "dev0" in node.host.links()
+    assert node.records() == []
+
+
+def test_an_add_waits_for_the_kept_delete_of_its_attachment(node: NodeWorld, stub: StubIpam) -> None:
+    with Daemon(node):
+        node.add(STUBBED)
+    node.delete(STUBBED)
+    stub.fails("DEL", {"cniVersion": "1.0.0", "code": 11, "msg": "not now"})
+    with Daemon(node):
+        error = node.refused("ADD", STUBBED)
+        assert error["code"] == 11
+        assert "earlier DEL" in error["msg"]
+        assert node.call("ADD", STUBBED, CNI_IFNAME="net2").status == 0  # others go on
+        stub.works("DEL")
+        node.add(STUBBED)  # which replays it first
+        assert list(node.queue.iterdir()) == []
+        node.delete(STUBBED)
+        node.delete(STUBBED, CNI_IFNAME="net2")
+    assert node.records() == []
+
+
+def test_add_and_gc_wait_until_what_was_kept_is_replayed(
+    node: NodeWorld, stub: StubIpam, barrier: Gate
+) -> None:
+    conf = {**STUBBED, "cniVersion": "1.1.0"}
+    stub.answers("ADD", {"cniVersion": "1.1.0", "ips": [{"address": "10.1.0.9/24"}]})
+    with Daemon(node):
+        node.add(conf)
+    node.delete(conf)
+    stub.does("DEL", barrier.line)
+    daemon = Daemon(node)
+    daemon.start()
+    barrier.arrival()
+    assert node.call("STATUS", conf).code == 50
+    adding = node.start("ADD", conf, CNI_IFNAME="net2")
+    collecting = node.start("GC", {**conf, "cni.dev/valid-attachments": []})
+    assert node.call("CHECK", conf, CNI_IFNAME="net3").status == 1  # which is served meanwhile
+    assert adding.poll() is None
+    assert collecting.poll() is None
+    stub.works("DEL")
+    barrier.let_pass(2)
+    with daemon:
+        assert ended(adding).status == 0
+        assert ended(collecting).status == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        pytest.param(b"", "begin", id="empty"),
+        pytest.param(b"not of ours at all, but long enough to be read", "begin", id="of-something-else"),
+        pytest.param(None, "announces", id="cut-off"),
+    ],
+)
+def test_what_is_no_kept_delete_is_set_aside(node: NodeWorld, content: bytes | None, why: str) -> None:
+    node.delete(rail())
+    (file,) = node.queue.iterdir()
+    file.write_bytes(file.read_bytes()[:-3] if content is None else content)
+    with Daemon(node) as daemon:
+        (line,) = daemon.log("set aside")
+        assert why in line["msg"]
+        assert [path.name for path in (node.queue / "refused").iterdir()] == [file.name]
+        node.add(rail())
+        node.delete(rail())
+
+
+def test_a_kept_delete_that_can_never_succeed_is_set_aside(node: NodeWorld) -> None:
+    assert node.call("DEL", b"no JSON", plugin="macvlan").status == 0
+    with Daemon(node) as daemon:
+        assert len(daemon.log("set aside")) == 1
+        assert len(list((node.queue / "refused").iterdir())) == 1
+
+
+def test_attachments_whose_sandbox_is_gone_are_given_back_at_start_and_living_ones_stay(
+    node: NodeWorld, tmp_path: Path
+) -> None:
+    gone = Namespace("gone")
+    living = node.sandbox
+    with Daemon(node):
+        node.add(RESERVED)
+        other = rail(ipam={**static("10.1.0.6/24"), "reserve": True})
+        node.add(other, CNI_NETNS=gone.path, CNI_CONTAINERID="pod-2")
+    gone.delete()
+    with Daemon(node, "--cni-path", str(node.own)) as daemon:
+        (line,) = daemon.log("repair")
+        assert "pod-2" in line["attachment"]
+        assert "no process lives in it" in line["proof"]
+        assert living.addresses("net1") == ["10.1.0.5/24"]
+        assert len(list((node.state / "attachments").rglob("*.json"))) == 1
+        node.add(other, CNI_IFNAME="net2")  # its address is free again
+        node.delete(other, CNI_IFNAME="net2")
+        node.delete(RESERVED)
+    assert node.records() == []
+
+
+def test_a_sandbox_without_a_path_lives_as_long_as_a_process_is_in_it(node: NodeWorld) -> None:
+    with Daemon(node):
+        node.add(RESERVED)
+    inside = subprocess.Popen(["nsenter", f"--net={node.sandbox.path}", "sleep", "600"])
+    try:
+        path = f"/proc/{inside.pid}/ns/net"
+        _until(lambda: Path(path).samefile(node.sandbox.path))
+        node.sandbox.delete()
+        with Daemon(node, "--cni-path", str(node.own)) as daemon:
+            assert daemon.log("repair") == []
+            assert node.records()
+        node.delete(RESERVED, CNI_NETNS=path)
+    finally:
+        inside.kill()
+        inside.wait()
+    with Daemon(node):
+        assert node.records() == []
+
+
+def test_attachments_of_an_earlier_boot_are_given_back_at_start(node: NodeWorld) -> None:
+    with Daemon(node):
+        node.add(RESERVED)
+    (file,) = (node.state / "attachments").rglob("*.json")
+    record = json.loads(file.read_text())
+    boot, _, rest = record["sandbox"].partition("/")
+    record["sandbox"] = f"{boot[::-1]}/{rest}"
+    file.write_text(json.dumps(record))
+    with Daemon(node, "--cni-path", str(node.own)) as daemon:
+        (line,) = daemon.log("repair")
+        assert "before this machine was started" in line["proof"]
+        assert node.records() == []
+
+
+def test_an_older_client_works_with_a_newer_daemon(node: NodeWorld) -> None:
+    # What version 1's header will be to a daemon of a later version: shorter than its own.
+    conf = json.dumps(rail()).encode()
+    environment = b"".join(f"{key}={value}\0".encode() for key, value in node.environment("ADD").items())
+    name = str(node.bin / "macvlan").encode()
+    short = REQUEST.size - 4  # without the field that came last: no open sandbox
+    header = REQUEST.pack(MAGIC, 0, short, len(name), len(environment), len(conf), 0)[:short]
+    with Daemon(node), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.connect(str(node.socket))
+        connection.sendall(header + name + environment + conf)
+        status, _ = _reply(connection)
+        assert status == 0
+        assert node.sandbox.addresses("net1") == ["10.1.0.5/24"]
+        node.delete(rail())
+
+
+def test_a_newer_client_works_with_an_older_daemon(node: NodeWorld, tmp_path: Path) -> None:
+    # The next version of the client, made from this one's source: another number, one more field.
+    newer = tmp_path / "newer"
+    shutil.copytree(SOURCE, newer)
+    source = (newer / "client.c").read_text()
+    source, count = re.subn(r"#define PROTOCOL 1", "#define PROTOCOL 2", source)
+    source, more = re.subn(r"int32_t sandbox; };", "int32_t sandbox; uint32_t later[6]; };", source)
+    assert (count, more) == (1, 1)
+    (newer / "client.c").write_text(source)
+    shutil.copy(built(STATIC, newer), node.bin / "macvlan")
+    with Daemon(node):
+        node.add(rail())
+        assert node.sandbox.addresses("net1") == ["10.1.0.5/24"]
+        node.delete(rail())
+
+
+def test_the_client_is_replaced_while_calls_run(node: NodeWorld, stub: StubIpam, barrier: Gate) -> None:
+    stub.does("ADD", barrier.line)
+    names = [f"net{number}" for number in range(50)]
+    with Daemon(node, "--concurrency", "50"):
+        processes = [node.start("ADD", STUBBED, CNI_IFNAME=name) for name in names]
+        for _ in names:
+            barrier.arrival()
+        for plugin in ("macvlan", "static"):
+            shutil.copy(built(STATIC), node.bin / f".{plugin}")
+            (node.bin / f".{plugin}").rename(node.bin / plugin)
+            assert node.call("VERSION", b"", plugin=plugin).status == 0
+        barrier.let_pass(len(names))
+        assert [ended(process).status for process in processes] == [0] * len(names)
+        processes = [node.start("DEL", STUBBED, CNI_IFNAME=name) for name in names]
+        assert [ended(process).status for process in processes] == [0] * len(names)
+    assert node.records() == []
+
+
+def test_a_poor_environment_is_enough(node: NodeWorld, tmp_path: Path) -> None:
+    # No HOME, an empty PATH, a narrow umask, 64 KB of CNI_ARGS, TMPDIR without execution, /usr read-only.
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    variables = {"PATH": "", "TMPDIR": str(temporary), "CNI_ARGS": "IgnoreUnknown=1;X=" + "y" * 65500}
+    read_only = "mount --bind /usr /usr && mount -o remount,ro,bind /usr"
+    mounts = f"{read_only} && mount -t tmpfs -o noexec none {temporary}"
+    poor = ["unshare", "--mount", "sh", "-c", f'{mounts} && exec "$@"', "sh"]
+    before = os.umask(0o077)
+    try:
+        with Daemon(node, under=poor, TMPDIR=str(temporary)):
+            assert ended(node.start("ADD", rail(), **variables)).status == 0
+            assert node.sandbox.addresses("net1") == ["10.1.0.5/24"]
+            assert ended(node.start("DEL", rail(), **variables)).status == 0
+            assert "net1" not in node.sandbox.links()
+    finally:
+        os.umask(before)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(
+        st.one_of(
+            st.binary(max_size=64),
+            st.builds(
+                lambda sizes, sandbox: REQUEST.pack(MAGIC, 1, REQUEST.size, *sizes, sandbox),
+                st.tuples(*[st.integers(0, 2**32 - 1) | st.integers(0, 40)] * 3),
+                st.integers(-200, 3),
+            ),
+        ),
+        min_size=1,
+        max_size=3,
+    )
+)
+def test_noise_on_the_socket_disturbs_nobody(noisy: NodeWorld, pieces: list[bytes]) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.connect(str(noisy.socket))
+        try:
+            for piece in pieces:
+                connection.sendall(piece)
+            connection.shutdown(socket.SHUT_WR)
+            while connection.recv(1 << 16):
+                pass
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+    assert noisy.call("VERSION", b"", plugin="macvlan").status == 0
+    assert noisy.call("STATUS", rail(cniVersion="1.1.0")).status == 0
+
+
+@pytest.fixture
+def noisy(node: NodeWorld) -> Iterator[NodeWorld]:
+    with Daemon(node):
+        yield node
+
+
+class _Soak:
+    """Attachments that come and go, many at once; a runtime's side of it."""
+
+    def __init__(self, node: NodeWorld, pairs: int) -> None:
+        self.node = node
+        self.conf = rail(ipam={"type": "whereabouts", "datastore": "file", "range": "10.1.0.0/22"})
+        self.pairs = pairs
+
+    def run(self) -> list[str]:
+        """Attach and detach; return what a runtime would have to complain of."""
+        with ThreadPoolExecutor(32) as pool:
+            return [text for text in pool.map(self._pair, range(self.pairs)) if text]
+
+    def _pair(self, number: int) -> str:
+        pod, name = f"pod-{number}", f"net{number % 100000}"
+        added = ended(self.node.start("ADD", self.conf, CNI_CONTAINERID=pod, CNI_IFNAME=name))
+        for _ in range(20):  # as kubelet does, which calls again until it succeeds
+            deleted = ended(self.node.start("DEL", self.conf, CNI_CONTAINERID=pod, CNI_IFNAME=name))
+            if deleted.status == 0:
+                break
+        if deleted.status:
+            return f"DEL of {pod}: {deleted}"
+        return f"ADD of {pod}: {added}" if added.status and added.code != 11 else ""
+
+
+def test_many_attachments_come_and_go_and_nothing_grows(node: NodeWorld, exhaustive: bool) -> None:
+    with Daemon(node) as daemon:
+        assert _Soak(node, 40).run() == []  # after which all caches are filled
+        before = _grown(daemon)
+        assert _Soak(node, 2000 if exhaustive else 200).run() == []
+        after = _grown(daemon)
+        assert after["files"] == before["files"]
+        assert after["threads"] == before["threads"]
+        assert after["memory"] < before["memory"] + 8
+        assert after["memory"] < 80
+    assert set(node.sandbox.links()) == {"lo"}
+    assert not [path for path in node.records() if path.suffix == ".json"]
+    assert _held(node) == []
+
+
+def test_killed_at_random_moments_every_attachment_ends_clean(node: NodeWorld, exhaustive: bool) -> None:
+    chance = random.Random(7)
+    soak = _Soak(node, 2000 if exhaustive else 120)
+    with ThreadPoolExecutor(1) as pool:
+        running = None
+        for _ in range(40 if exhaustive else 4):
+            with Daemon(node) as daemon:
+                running = running or pool.submit(soak.run)
+                time.sleep(chance.uniform(0.05, 0.8))  # the moment is what is varied
+                daemon.kill()
+        with Daemon(node):
+            assert running is not None
+            assert running.result() == []
+        with Daemon(node, "--cni-path", str(node.own)):  # what the killed ones left is replayed
+            pass
+    assert set(node.sandbox.links()) == {"lo"}
+    assert list(node.queue.glob("[0-9]*")) == []
+    assert not list((node.state / "attachments").rglob("*.json"))
+    assert _held(node) == []
+
+
+def _grown(daemon: Daemon) -> dict[str, float]:
+    pids = [daemon.process.pid, *daemon.workers()]
+    return {
+        "files": len(list(Path(f"/proc/{daemon.process.pid}/fd").iterdir())),
+        "threads": sum(len(list(Path(f"/proc/{pid}/task").iterdir())) for pid in pids),
+        "memory": daemon.resident(),
+    }
+
+
+def _held(node: NodeWorld) -> list[str]:
+    """The addresses that whereabouts' file store still has, by name of file."""
+    return [str(path) for path in node.state.rglob("10.1.*") if path.is_file()]
+
+
+def _reply(connection: socket.socket) -> tuple[int, bytes]:
+    connection.recv(GREETING.size, socket.MSG_WAITALL)
+    _, status, output, notes = REPLY.unpack(connection.recv(REPLY.size, socket.MSG_WAITALL))
+    return status, connection.recv(output + notes, socket.MSG_WAITALL)
+
+
+def _until(is_so: Any) -> None:
+    """Wait for what another process does; there is nothing that would tell."""
+    deadline = time.monotonic() + 60
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
