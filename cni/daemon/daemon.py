@@ -33,6 +33,7 @@ from cni.protocol.errors import CniError, Code, InvalidConfig
 from cni.protocol.plugin import failed
 
 _HEADER_SECONDS = 10  # for a caller to say what it wants
+_IDLE_WORKERS = 2  # each holds some 12 MiB of its own, and a burst forks another in 1 ms
 _REPLAY_SECONDS = 10  # between tries of what is still queued
 
 
@@ -53,7 +54,7 @@ class Daemon:
         self._mounts = mounts
         self._stopping = asyncio.Event()
         self._callers: set[asyncio.Task[None]] = set()
-        self._workers = Workers(mounts, settings.concurrency, settings.calls_per_worker, inherited=(lock,))
+        self._workers = Workers(mounts, _IDLE_WORKERS, settings.calls_per_worker, inherited=(lock,))
         self._turns = Turns(settings.concurrency, settings.queue)
         self._hangups = Hangups()
         self._metrics = Metrics()

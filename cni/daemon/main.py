@@ -26,6 +26,8 @@ from cni.daemon.wire import MAGIC
 from cni.host.mounts import Mounts
 from cni.protocol import registry
 
+# What the modules of calls are in; the command's own would only take memory.
+_CALLED = ("cni.protocol", "cni.host", "cni.device", "cni.kube", "cni.plugins", "cni.daemon", "ipam")
 _IMPORTED_LATE = ("difflib", "traceback")  # what a call may need of the standard library, but seldom
 _BACKLOG = 1024  # connections that the kernel keeps until they are taken
 
@@ -74,8 +76,9 @@ def warm() -> None:
     """
     for plugin_type in registry.TYPES:
         registry.load(plugin_type)
-    for found in pkgutil.walk_packages(import_module("cni").__path__, "cni."):
-        import_module(found.name)
+    for package in _CALLED:
+        for found in pkgutil.walk_packages(import_module(package).__path__, f"{package}."):
+            import_module(found.name)
     for name in _IMPORTED_LATE:
         import_module(name)
     models = [BaseModel]
