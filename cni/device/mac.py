@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 
-from cni.host.links import RTNLGRP_LINK, KernelRefused, Link, Links
+from cni.host.link_messages import RTNLGRP_LINK
+from cni.host.links import KernelRefused, Link, Links
 from cni.protocol.errors import CniError, Code
 
 # How long a driver may take to learn an address from its PF: Intel's do by a message, whose answer may

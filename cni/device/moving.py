@@ -9,7 +9,8 @@ import time
 from cni.device.record import DeviceRecord
 from cni.device.restore import restore
 from cni.host import netns
-from cni.host.links import RTNLGRP_LINK, KernelRefused, Link, Links
+from cni.host.link_messages import RTNLGRP_LINK
+from cni.host.links import KernelRefused, Link, Links
 from cni.host.netns import Netns
 from cni.host.sysfs import Sysfs
 from cni.protocol.errors import CniError, Code

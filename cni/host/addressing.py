@@ -14,17 +14,9 @@ from typing import Literal
 
 from cni.host import sysctl
 from cni.host.announce import announce, refuse_taken
-from cni.host.links import (
-    IFA_F_NODAD,
-    IFA_F_OPTIMISTIC,
-    RT_TABLE_MAIN,
-    RTNLGRP_IPV6_IFADDR,
-    RTNLGRP_LINK,
-    Link,
-    Links,
-    NewRoute,
-    Path,
-)
+from cni.host.ip_messages import IFA_F_NODAD, IFA_F_OPTIMISTIC, RT_TABLE_MAIN, RTNLGRP_IPV6_IFADDR
+from cni.host.link_messages import RTNLGRP_LINK
+from cni.host.links import Link, Links, NewRoute, Path
 from cni.host.netlink import Netlink
 from cni.protocol.errors import CniError, Code, InvalidConfig
 from cni.protocol.result import IpConfig, Result, Route

@@ -16,7 +16,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 
-from cni.host.links import ARPHRD_ETHER, Link
+from cni.host.link_messages import ARPHRD_ETHER
+from cni.host.links import Link
 from cni.host.netns import Netns
 from cni.protocol.errors import CniError, Code
 

@@ -87,6 +87,16 @@ def attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
         offset += length + (-length % 4)
 
 
+def text(value: bytes | None) -> str:
+    """Decode a text attribute, or none."""
+    return (value or b"").rstrip(b"\0").decode("utf-8", "surrogateescape")
+
+
+def number(value: bytes | None) -> int:
+    """Decode a 32-bit attribute; 0 for none."""
+    return struct.unpack("=I", value[:4])[0] if value and len(value) >= 4 else 0
+
+
 class Netlink:
     """A NETLINK_ROUTE socket; it belongs to the namespace where `endpoint` was opened."""
 

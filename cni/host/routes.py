@@ -10,7 +10,8 @@ import socket
 import struct
 from dataclasses import dataclass
 
-from cni.host.links import KernelRefused, Link, Links, parse_route
+from cni.host.ip_messages import parse_route
+from cni.host.links import KernelRefused, Link, Links
 from cni.host.netlink import NLM_F_APPEND, NLM_F_EXCL, attribute, attributes
 
 _RTA_OIF, _RTA_MULTIPATH, _RTA_CACHEINFO, _RTA_VIA, _RTA_NH_ID = 4, 9, 12, 18, 30

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from cni.host import netns
-from cni.host.links import ARPHRD_INFINIBAND
+from cni.host.link_messages import ARPHRD_INFINIBAND
 from cni.host.sysfs import Sysfs
 from cni.plugins.host_device.config import HostDeviceConf
 from cni.plugins.macvlan.config import MacvlanConf

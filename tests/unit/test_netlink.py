@@ -15,7 +15,7 @@ from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
-from cni.host import links, netlink, vf
+from cni.host import link_messages, netlink, vf
 from cni.host.links import Address, Link, Links, NewRoute
 from cni.host.netlink import Message, attribute, attributes, nested
 from cni.host.netns import Netns
@@ -96,7 +96,7 @@ def test_a_change_of_a_link_is_read_as_meant(
 ) -> None:
     (message,) = sent_by(act)
     read = decoded(message, ifinfmsg)
-    assert message.type == links.RTM_SETLINK
+    assert message.type == link_messages.RTM_SETLINK
     assert read["index"] == 7
     assert {name: read.get(name) for name in expected} == expected
 
@@ -168,7 +168,7 @@ def test_a_link_that_the_library_encodes_is_read_as_meant() -> None:
         ),
     ]
     message.encode()
-    link = links.parse_link(bytes(message.data[HEADER.size :]))
+    link = link_messages.parse_link(bytes(message.data[HEADER.size :]))
     assert link == Link(
         index=4,
         name="net1",
@@ -242,7 +242,7 @@ def test_a_setting_of_a_vf_is_read_as_meant(
 ) -> None:
     (message,) = sent_by(lambda host: host.set_vf(ETH0, 3, settings))
     read = decoded(message, ifinfmsg)
-    assert (message.type, read["index"]) == (links.RTM_SETLINK, 7)
+    assert (message.type, read["index"]) == (link_messages.RTM_SETLINK, 7)
     (info,) = read.get("IFLA_VFINFO_LIST").get_attrs("IFLA_VF_INFO")
     told = info.get_attr(attribute_name)
     assert {name: told[name] for name in expected} == expected

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from cni.host import netns
-from cni.host.links import RTNLGRP_LINK, Link, Links
+from cni.host.link_messages import RTNLGRP_LINK
+from cni.host.links import Link, Links
 from tests.support.world import Namespace, WarmWorld, World, run
 
 _HERE = Path(__file__).parent

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from cni.host import netns
-from cni.host.links import RTNLGRP_LINK, Links
+from cni.host.link_messages import RTNLGRP_LINK
+from cni.host.links import Links
 from tests.support.devices import told
 from tests.support.world import Namespace, static
 from tests.vm.conftest import Machine

@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterable
 
-from cni.host.links import ARPHRD_ETHER, ARPHRD_INFINIBAND, KernelRefused, Link, Links
+from cni.host.link_messages import ARPHRD_ETHER, ARPHRD_INFINIBAND
+from cni.host.links import KernelRefused, Link, Links
 from cni.plugins.macvlan.config import MacvlanConf, MacvlanRecord
 from cni.protocol.errors import CniError, Code, InvalidConfig
 

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import ip_network
 
-from cni.host.links import RT_TABLE_MAIN, Links, NewRoute
+from cni.host.ip_messages import RT_TABLE_MAIN
+from cni.host.links import Links, NewRoute
 from cni.plugins.multus.plan import Planned
 from cni.protocol.addresses import parse_ip
 from cni.protocol.errors import InvalidConfig

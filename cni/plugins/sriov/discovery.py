@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cni.host.links import ARPHRD_INFINIBAND
+from cni.host.link_messages import ARPHRD_INFINIBAND
 from cni.host.sysfs import BusDevice, Port, Sysfs, is_pci_address
 from cni.protocol.errors import CniError, Code, InvalidConfig
 
