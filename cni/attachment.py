@@ -16,7 +16,7 @@ from cni.protocol.errors import CniError, Code, InvalidConfig, InvalidEnvironmen
 from cni.protocol.failures import collected
 from cni.protocol.notes import note
 from cni.protocol.request import AttachmentKey, Request, parse_cni_args
-from cni.protocol.result import Interface, Result, prev_result
+from cni.protocol.result import Interface, Result, prev_result, required_prev_result
 from cni.state import Journal, Record
 from cni.undo import undo_on_error, uninterrupted
 
@@ -204,16 +204,9 @@ def previous(request: Request, conf: PluginConf) -> Result:
     """Return CHECK's prevResult.
 
     Raises:
-        InvalidConfig: code 7, it is missing or malformed.
+        CniError: code 7, it is missing or malformed.
     """
-    result = prev_result(conf.prev_result, request.network.version)
-    if result is None:
-        raise InvalidConfig(
-            "required prevResult missing",
-            why="CHECK compares the sandbox with what ADD answered.",
-            fix='Let the runtime pass the result of ADD as "prevResult".',
-        )
-    return result
+    return required_prev_result(conf.prev_result, request.network.version, "sandbox")
 
 
 def interface_in(result: Result, request: Request) -> int:

@@ -19,7 +19,7 @@ from cni.protocol.errors import CniError, Code, InvalidConfig
 from cni.protocol.notes import note
 from cni.protocol.plugin import Plugin
 from cni.protocol.request import AttachmentKey, Request, listed, parse_cni_args
-from cni.protocol.result import IpConfig, Result, Route, prev_result
+from cni.protocol.result import IpConfig, Result, Route, required_prev_result
 from cni.undo import undo_on_error, uninterrupted
 from ipam.reservation import Reservations
 
@@ -85,13 +85,7 @@ def delete(request: Request) -> None:
 
 def check(request: Request, conf: StaticConf) -> None:
     """Every address that ADD would give must be in prevResult, with its gateway."""
-    result = prev_result(conf.prev_result, request.network.version)
-    if result is None:
-        raise InvalidConfig(
-            "required prevResult missing",
-            why="CHECK compares the configuration with what ADD answered.",
-            fix='Let the runtime pass the result of ADD as "prevResult".',
-        )
+    result = required_prev_result(conf.prev_result, request.network.version, "configuration")
     answered = {ip.address: ip.gateway for ip in result.ips}
     for each in _addresses(request, conf):
         if each.address not in answered:

@@ -17,7 +17,7 @@ from cni.protocol.failures import collected
 from cni.protocol.notes import note
 from cni.protocol.plugin import Plugin
 from cni.protocol.request import AttachmentKey, Request
-from cni.protocol.result import IpConfig, Result, prev_result
+from cni.protocol.result import IpConfig, Result, required_prev_result
 from cni.state import AttachmentExists, Journal
 from cni.undo import undo_on_error, uninterrupted
 from ipam.asked import Asked, owner_of
@@ -193,13 +193,7 @@ def _give_back_unrecorded(request: Request) -> None:
 
 def check(request: Request, conf: WhereaboutsConf) -> None:
     """Every address that the attachment holds must be in prevResult, and every range must have one."""
-    result = prev_result(conf.prev_result, request.network.version)
-    if result is None:
-        raise InvalidConfig(
-            "required prevResult missing",
-            why="CHECK compares the store with what ADD answered.",
-            fix='Let the runtime pass the result of ADD as "prevResult".',
-        )
+    result = required_prev_result(conf.prev_result, request.network.version, "store")
     asked = Asked.of(request, conf)
     held = _held(request, conf, asked) if asked.wishes else []
     answered = {ip.address.ip for ip in result.ips}

@@ -35,6 +35,10 @@ class VersionRefused(CniError):
     code = Code.INCOMPATIBLE_VERSION
 
 
+class NotInstalled(InvalidConfig):
+    """CNI_PATH leads to no plugin of that type."""
+
+
 def add(plugin_type: str, request: Request) -> Result:
     """Call a delegate's ADD and return its result.
 
@@ -67,8 +71,18 @@ def check(plugin_type: str, request: Request) -> None:
 
 
 def status(plugin_type: str, request: Request) -> None:
-    if _knows(plugin_type, request, "STATUS"):
-        _call(plugin_type, request, "STATUS")
+    """Ask a delegate whether its ADD would work.
+
+    Raises:
+        CniError: the delegate's own; code 50, it is not installed or dies, as it would in ADD.
+    """
+    try:
+        if _knows(plugin_type, request, "STATUS"):
+            _call(plugin_type, request, "STATUS")
+    except CniError as error:
+        if isinstance(error, NotInstalled) or error.code == Code.DELEGATE_FAILED:
+            error.code = Code.NOT_AVAILABLE
+        raise
 
 
 def gc(plugin_type: str, request: Request) -> None:
@@ -80,7 +94,8 @@ def find(plugin_type: str, request: Request) -> Path:
     """Return the absolute path of the first regular file named `plugin_type` along CNI_PATH.
 
     Raises:
-        InvalidConfig: code 7, there is none, or the type is no file name.
+        NotInstalled: code 7, there is none.
+        InvalidConfig: code 7, the type is no file name.
     """
     directories = [part for part in request.variable("CNI_PATH").split(os.pathsep) if part]
     if not re.fullmatch(r"[^/\0]+", plugin_type) or plugin_type in (".", ".."):
@@ -93,7 +108,7 @@ def find(plugin_type: str, request: Request) -> Path:
         with suppress(OSError):
             if stat.S_ISREG(_mode(candidate, request)):
                 return candidate.absolute()  # "./x" loses its slash here, and would be looked for in PATH
-    raise InvalidConfig(
+    raise NotInstalled(
         f'failed to find plugin "{plugin_type}" in path [{", ".join(directories)}]',
         why="None of these directories holds a regular file of that name.",
         fix=f'Install "{plugin_type}" there or correct the "type" that names it.',

@@ -13,7 +13,7 @@ from pydantic import Field, Strict
 from cni.protocol import versions
 from cni.protocol.addresses import Cidr, IpNetwork
 from cni.protocol.config import Count, Dns, OptionalIp, Section, Text, parse_section
-from cni.protocol.errors import CniError, Code, IncompatibleVersion
+from cni.protocol.errors import CniError, Code, IncompatibleVersion, InvalidConfig
 
 Number = Annotated[int, Strict(), Field(ge=0, le=2**32 - 1)]
 
@@ -221,6 +221,22 @@ def prev_result(raw: Mapping[str, Any] | None, version: str) -> Result | None:
             why=f"Their results have different shapes ({versions.shape(told)}, {versions.shape(version)}).",
             fix="Let the runtime convert prevResult, or give the whole list one cniVersion.",
             code=Code.INVALID_NETWORK_CONFIG,
+        )
+    return result
+
+
+def required_prev_result(raw: Mapping[str, Any] | None, version: str, subject: str) -> Result:
+    """Return CHECK's prevResult, which it compares with `subject`.
+
+    Raises:
+        CniError: code 7, it is missing, malformed or of another shape.
+    """
+    result = prev_result(raw, version)
+    if result is None:
+        raise InvalidConfig(
+            "required prevResult missing",
+            why=f"CHECK compares the {subject} with what ADD answered.",
+            fix='Let the runtime pass the result of ADD as "prevResult".',
         )
     return result
 

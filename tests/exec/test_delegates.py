@@ -588,6 +588,32 @@ def test_delegates_failure_of_such_a_verb_is_ours(warm: WarmWorld, stub: StubIpa
     assert (error["code"], error["msg"]) == (50, "no luck")
 
 
+@pytest.mark.parametrize(
+    "conf",
+    [
+        pytest.param(rail(), id="macvlan"),
+        pytest.param(rail(type="host-device", device="eth0"), id="host-device"),
+    ],
+)
+def test_status_says_not_available_where_the_ipam_plugin_is_not_installed(
+    warm: WarmWorld, conf: dict[str, Any]
+) -> None:
+    conf |= {"ipam": {"type": "dhcpp"}, "cniVersion": "1.1.0"}
+    error = warm.refused("STATUS", conf, **AS_LIBCNI | {"CNI_PATH": "/nowhere:/opt/none"})
+    assert error["code"] == 50
+    assert error["msg"] == 'failed to find plugin "dhcpp" in path [/nowhere, /opt/none]'
+
+
+@pytest.mark.parametrize("verb", ["VERSION", "STATUS"])
+def test_status_says_not_available_where_the_ipam_plugin_dies(
+    warm: WarmWorld, stub: StubIpam, verb: str
+) -> None:
+    stub.does(verb, "kill -9 $$")
+    error = warm.refused("STATUS", rail(ipam={"type": stub.type}, **_GC), **AS_LIBCNI)
+    assert error["code"] == 50
+    assert error["msg"] == f'plugin "stub-ipam" was killed by signal 9 on {verb} without an answer'
+
+
 def test_garbage_collection_gives_back_ours_although_the_delegate_fails(
     warm: WarmWorld, stub: StubIpam
 ) -> None:
