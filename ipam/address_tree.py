@@ -83,6 +83,11 @@ class AddressTree:
             for number in sorted(self._numbers(blocks[first])):
                 yield self._address(number)
 
+    def count(self) -> int:
+        """How many addresses have a file, without looking at their names."""
+        root = self.root / "addresses"
+        return sum(len(_listed(root / block)) for block in _listed(root))
+
     def _next_free(self, level: int, block: int, first: int, last: int) -> int | None:
         """Search a block of 256^level addresses, which holds `first` to `last`."""
         if level == 1:

@@ -97,6 +97,10 @@ class FileStore:
         keys = (described(folder / "pool.json") for folder in sorted((self.root / "pools").glob("[!.]*")))
         return [key for key in keys if key]
 
+    def count(self, pool: PoolKey) -> int:
+        """How many addresses of a pool are held, without reading who holds them."""
+        return self._pool(pool).tree.count()
+
     def complaints(self, wishes: Iterable[Wish]) -> list[str]:
         faults = [*self._unreadable(), *self._unwritable()]
         for wish in wishes:

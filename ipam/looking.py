@@ -9,6 +9,7 @@ from typing import Any
 
 from cni import durable
 from cni.state import Journal
+from ipam.file_store import FileStore
 from ipam.holding import Holding, Place, journal_of
 from ipam.pool import Allocation, PoolKey
 from ipam.ranges import Ip
@@ -27,9 +28,7 @@ class Seen:
 
     @property
     def size(self) -> int:
-        """How many addresses its network has for pods, whatever configurations exclude."""
-        count = self.key.network.num_addresses
-        return count - 2 if count > 2 else count
+        return size_of(self.key)
 
     @property
     def fill(self) -> str:
@@ -107,6 +106,24 @@ def holders(seen: Iterator[Seen], address: Ip) -> Iterator[tuple[Seen, Allocatio
     for pool in seen:
         if address in pool.key.network:
             yield pool, next((each for each in pool.allocations if each.address == address), None)
+
+
+def size_of(pool: PoolKey) -> int:
+    """How many addresses a pool's network has for pods, whatever configurations exclude."""
+    count = pool.network.num_addresses
+    return count - 2 if count > 2 else count
+
+
+def fills(environment: Mapping[str, str]) -> Iterator[tuple[str, str, int, int]]:
+    """Yield the range, `network_name`, held addresses and size of each pool that this node has as files.
+
+    Entries are counted, not read: 65,000 take 20 ms.
+    """
+    folders = {place.path for place in places(environment, None, None) if place.kind != "kubernetes"}
+    for folder in sorted(folders):
+        files = FileStore(Path(folder), Path(folder))
+        for key in files.pools():
+            yield str(key.network), key.network_name, files.count(key), size_of(key)
 
 
 _NEARLY = 0.9  # of a pool

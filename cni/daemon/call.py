@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from cni.daemon.job import Job
 from cni.protocol.errors import CniError, Code
+from cni.protocol.plugin import stated_version
 from cni.protocol.request import AttachmentKey, Request
 
 TRACE = "PODRAIL_TRACE_ID"  # follows a call through delegates; by it, a call made within another is known
@@ -29,6 +30,8 @@ class Call:
     began: float | None = None
     # Done when the caller is gone or asks for an end; never for the daemon's own calls.
     gone: asyncio.Future[None] | None = None
+    # Its stdin as far as it had come before a worker took it, to answer in the caller's version.
+    seen: bytes = b""
 
     @property
     def request(self) -> Request:
@@ -43,6 +46,11 @@ class Call:
     def key(self) -> AttachmentKey | None:
         """What only one call at a time may be about; None for verbs that are about no attachment."""
         return self.request.key if self.verb in ("ADD", "DEL", "CHECK") else None
+
+    @property
+    def version(self) -> str:
+        """The cniVersion that an error is to have: the caller's, if it can be told and is one of ours."""
+        return stated_version(self.request.with_stdin(self.job.stdin or self.seen))
 
     @property
     def is_urgent(self) -> bool:

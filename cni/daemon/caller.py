@@ -17,6 +17,7 @@ from cni.daemon.job import Job
 from cni.protocol.plugin import Reply
 
 _CREDENTIALS = struct.Struct("3i")  # process, user and group ID
+_PEEKED = 1 << 16  # bytes; no configuration that anybody wrote is longer
 
 
 class NotAllowed(Exception):
@@ -108,6 +109,12 @@ class Caller:
                 raise EOFError
             view = view[got:]
         return bytes(data)
+
+    def peek(self) -> bytes:
+        """Return what has come of stdin, and leave it for the worker: refusals are in its cniVersion."""
+        with suppress(OSError):
+            return self.connection.recv(_PEEKED, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        return b""
 
     async def answer(self, reply: Reply) -> None:
         """Answer in a worker's stead; a caller that is gone needs none."""

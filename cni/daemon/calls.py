@@ -16,7 +16,6 @@ from cni.daemon.metrics import Metrics
 from cni.daemon.turns import Turns
 from cni.daemon.worker import CALLER_GONE, TIME_LIMIT
 from cni.daemon.workers import Process, WorkerLost, Workers
-from cni.protocol import versions
 from cni.protocol.errors import CniError, Code
 from cni.protocol.plugin import Reply, failed
 
@@ -45,6 +44,13 @@ class Calls:
             reason = f"No worker could be started: {error.strerror}."
             refusal = call.refusal(f"{call.verb} could not be begun", reason, "Look at the daemon's limits.")
             report = await self._refuse(call, caller, refusal)
+        return self._ended(call, report)
+
+    async def refuse(self, call: Call, caller: Caller, error: CniError) -> Report:
+        """Answer a call that is not to have a turn at all."""
+        return self._ended(call, await self._refuse(call, caller, error))
+
+    def _ended(self, call: Call, report: Report) -> Report:
         self._log(call, report)
         self.metrics.ended(call, report)
         return report
@@ -53,6 +59,7 @@ class Calls:
         worker = self.workers.take()
         fds = [caller.connection.fileno(), *caller.fds] if caller else []
         if caller:
+            call.seen = caller.peek()
             caller.connection.setblocking(True)  # the worker's descriptor shares this with ours
         job = call.job._replace(environment={**call.job.environment, TRACE: call.trace})
         working = asyncio.ensure_future(worker.call(job, fds))
@@ -82,7 +89,9 @@ class Calls:
         return working.result()
 
     async def _refuse(self, call: Call, caller: Caller | None, error: CniError) -> Report:
-        reply: Reply = failed(error, call.request, versions.NEWEST)
+        """Answer a call that no worker answers."""
+        call.seen = call.seen or (caller.peek() if caller else b"")
+        reply: Reply = failed(error, call.request, call.version)
         if caller:
             await caller.answer(reply)
         return Report(1, int(error.code), error.msg, error.details, delivered=caller is not None)

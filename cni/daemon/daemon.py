@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from cni.daemon import orphans, systemd
-from cni.daemon.call import TRACE, Call
+from cni.daemon.call import TAKING, TRACE, Call
 from cni.daemon.caller import Caller, NotAllowed
 from cni.daemon.calls import Calls
 from cni.daemon.hangups import Hangups
@@ -28,9 +28,8 @@ from cni.daemon.wire import Malformed
 from cni.daemon.worker import DAEMON_STOPS
 from cni.daemon.workers import Workers
 from cni.host.mounts import Mounts
-from cni.protocol import registry, versions
+from cni.protocol import registry
 from cni.protocol.errors import CniError, Code, InvalidConfig
-from cni.protocol.plugin import failed
 
 _HEADER_SECONDS = 10  # for a caller to say what it wants
 _IDLE_WORKERS = 2  # each holds some 12 MiB of its own, and a burst forks another in 1 ms
@@ -91,6 +90,7 @@ class Daemon:
         await self._replay.settle()
         environment = {**self._settings.defaults, "CNI_PATH": self._settings.cni_path}
         repaired = await self._replay.repair(orphans.find(environment, self._mounts))
+        repaired += self._replay.repair_claims(registry.load_claim_repair()(self._settings.defaults))
         self._turns.open_taking()
         systemd.notify(self._environment, "READY=1")
         log("ready", queued=self._replay.left, repaired=repaired)
@@ -131,16 +131,10 @@ class Daemon:
         call = self._call(job)
         call.gone = self._hangups.watch(caller.connection)
         refusal = self._refusal(call)
-        if refusal is None and call.verb == "ADD" and call.key and self._replay.holds(call.key):
-            await self._replay.settle(call.key)
-            if self._replay.holds(call.key):
-                refusal = call.refusal(
-                    "an earlier DEL of this attachment has not succeeded yet",
-                    "It was kept while there was no daemon, and what it is to give back is still held.",
-                    "Look at the daemon's log for why, then call again.",
-                )
+        if refusal is None and call.verb in TAKING:
+            refusal = await self._replay.settle_before(call)
         if refusal:
-            await caller.answer(failed(refusal, call.request, versions.NEWEST))
+            await self._calls.refuse(call, caller, refusal)
             return
         await self._calls.carry_out(call, caller)
 
@@ -176,6 +170,7 @@ class Daemon:
         self._metrics.gauge("calls_waiting", "Calls that wait for a turn.", lambda: self._turns.waiting)
         self._metrics.gauge("workers", "Worker processes.", lambda: len(self._workers.living))
         self._metrics.gauge("deletes_queued", "DELs on disk, to be replayed.", lambda: self._replay.left)
+        self._metrics.pools(lambda: registry.load_pool_fills()(self._settings.defaults))
         pages = {"/metrics": self._metrics_page, "/healthz": _healthy, "/readyz": self._ready_page}
         return await serve(self._settings.metrics, pages)
 

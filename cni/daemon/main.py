@@ -12,7 +12,7 @@ import socket
 import stat
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stderr, suppress
 from importlib import import_module
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from pydantic import BaseModel
 
 from cni.daemon import systemd
 from cni.daemon.daemon import Daemon
-from cni.daemon.log import log
+from cni.daemon.log import Notes, log
 from cni.daemon.settings import Settings, add_options
 from cni.daemon.wire import MAGIC
 from cni.host.mounts import Mounts
@@ -52,7 +52,8 @@ def serve(settings: Settings, environment: Mapping[str, str]) -> int:
         mounts = _mounts(settings.host_pid)
         with _listening(settings, environment) as listening:
             warm()
-            asyncio.run(_serve(settings, environment, listening, lock, mounts))
+            with redirect_stderr(Notes()):
+                asyncio.run(_serve(settings, environment, listening, lock, mounts))
     except CannotStart as error:
         sys.stderr.write(f"podrail daemon: {error}\n")
         return 1

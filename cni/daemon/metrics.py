@@ -3,15 +3,40 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 from cni.daemon.call import Call
 from cni.daemon.job import Report
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 240)
+
+
+Fills = Callable[[], Iterable[tuple[str, str, int, int]]]  # range, network_name, held, size of each pool
+
+
+class _Pools(Collector):
+    """How full the pools are, looked up when it is asked for."""
+
+    def __init__(self, fills: Fills) -> None:
+        self._fills = fills
+
+    def collect(self) -> Iterator[Metric]:
+        labels = ("range", "network_name")
+        held = GaugeMetricFamily("podrail_pool_held", "Addresses of a pool that are held.", labels=labels)
+        size = GaugeMetricFamily("podrail_pool_size", "Addresses that a pool has for pods.", labels=labels)
+        for network, name, number, of in self._fills():
+            held.add_metric((network, name), number)
+            size.add_metric((network, name), of)
+        yield held
+        yield size
+
+    def describe(self) -> list[Metric]:
+        return []  # it is not looked at before it is asked for
 
 
 class Metrics:
@@ -42,12 +67,16 @@ class Metrics:
             ("reason",),
             registry=registry,
         )
-        for reason in ("queued DEL", "sandbox gone"):
+        for reason in ("queued DEL", "sandbox gone", "void claim"):
             self._repaired.labels(reason)
 
     def gauge(self, name: str, text: str, value: Callable[[], float]) -> None:
         """Add a figure that is looked up when it is asked for."""
         Gauge(f"podrail_{name}", text, registry=self._registry).set_function(value)
+
+    def pools(self, fills: Fills) -> None:
+        """Tell how full pools are, as `fills` says when it is asked."""
+        self._registry.register(_Pools(fills))
 
     def ended(self, call: Call, report: Report) -> None:
         labels = (call.verb, call.job.plugin_type)

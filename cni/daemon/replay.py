@@ -20,8 +20,7 @@ from cni.daemon.log import log
 from cni.daemon.orphans import Orphan
 from cni.daemon.queue import Kept, Queue
 from cni.daemon.wire import Malformed
-from cni.protocol.errors import Code
-from cni.protocol.request import AttachmentKey
+from cni.protocol.errors import CniError, Code
 
 # What the same DEL will be answered however often it comes.
 _FINAL = (
@@ -42,20 +41,44 @@ class Replay:
     defaults: Mapping[str, str]
     _running: dict[Path, asyncio.Task[None]] = field(default_factory=dict)
     _known: dict[Path, Kept] = field(default_factory=dict)
+    _tried: set[Path] = field(default_factory=set)
 
     @property
     def left(self) -> int:
         """How many DELs are queued."""
         return len(self.queue.files())
 
-    def holds(self, key: AttachmentKey) -> bool:
-        """Tell whether a DEL of this attachment is queued."""
-        return any(kept.key == key for kept in self._kept())
+    async def settle(self) -> None:
+        """Try the queued DELs, and wait until each was tried."""
+        await asyncio.gather(*map(self._task, self._kept()))
 
-    async def settle(self, key: AttachmentKey | None = None) -> None:
-        """Try the queued DELs, all or those of an attachment, and wait until each was tried."""
-        tasks = [self._task(kept) for kept in self._kept() if key in (None, kept.key)]
-        await asyncio.gather(*tasks)
+    async def settle_before(self, call: Call) -> CniError | None:
+        """Try the queued DELs that a call must not overtake; return why it must not begin, if so.
+
+        Those of its attachment, and those that nobody has tried yet: they may hold its device or address.
+        """
+        own = call.key if call.verb == "ADD" else None
+        due = [kept for kept in self._kept() if kept.key == own or kept.file not in self._tried]
+        ends: set[asyncio.Future[None]] = {self._task(kept) for kept in due}
+        while waiting := {end for end in ends if not end.done()}:
+            gone = {call.gone} if call.gone else set()
+            left = max(0.0, call.seconds_left)
+            done, _ = await asyncio.wait(waiting | gone, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            if not done or done <= gone:
+                break
+        if any(kept.key == own for kept in self._kept()):
+            return call.refusal(
+                "an earlier DEL of this attachment has not succeeded yet",
+                "It was kept while there was no daemon, and what it is to give back is still held.",
+                "Look at the daemon's log for why, then call again.",
+            )
+        if any(not end.done() for end in ends):
+            return call.refusal(
+                f"{call.verb} had to wait too long for earlier DELs",
+                "They were kept while there was no daemon; what they are to give back may be wanted here.",
+                "Look at the daemon's log for what they wait for, then call again.",
+            )
+        return None
 
     async def repair(self, orphans: Iterable[Orphan]) -> int:
         """Call DEL for attachments that nobody can want any more; return how many succeeded."""
@@ -68,6 +91,15 @@ class Replay:
                 self.calls.metrics.repaired("sandbox gone")
         return repaired
 
+    def repair_claims(self, removed: Iterable[tuple[str, str]]) -> int:
+        """Note the claims that are removed because their holder is gone, each with the proof."""
+        repaired = 0
+        for claim, proof in removed:
+            log("repair", claim=claim, proof=proof)
+            self.calls.metrics.repaired("void claim")
+            repaired += 1
+        return repaired
+
     def _task(self, kept: Kept) -> asyncio.Task[None]:
         task = self._running.get(kept.file)
         if task is None:
@@ -78,6 +110,7 @@ class Replay:
     def _kept(self) -> list[Kept]:
         files = self.queue.files()
         self._known = {file: kept for file, kept in self._known.items() if file in files}
+        self._tried &= self._known.keys()
         for file in files:
             if file not in self._known:
                 try:
@@ -94,6 +127,7 @@ class Replay:
         proof = f"its runtime called DEL {_age(kept.file)} ago, and no ADD of it was served since"
         log("replay", trace=call.trace, attachment=call.request.attachment, file=kept.file.name, proof=proof)
         self._finish(kept, await self.calls.carry_out(call))
+        self._tried.add(kept.file)
 
     def _finish(self, kept: Kept, report: Report) -> None:
         if report.is_success:

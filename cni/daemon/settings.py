@@ -11,6 +11,8 @@ from pathlib import Path
 from cni.daemon.http import check_address
 from cni.durable import run_directory, state_directory
 
+_NODE = "NODENAME"  # which whereabouts wants for node slices and blocks, and no runtime sets
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -28,6 +30,7 @@ class Settings:
     calls_per_worker: int
     host_pid: int
     metrics: str | None
+    node: str  # its name in the cluster, empty if the daemon was not told
 
     @property
     def lock(self) -> Path:
@@ -36,7 +39,8 @@ class Settings:
     @property
     def defaults(self) -> dict[str, str]:
         """Variables that a call has unless its caller says otherwise."""
-        return {"PODRAIL_STATE_DIR": str(self.state), "PODRAIL_RUN_DIR": str(self.run)}
+        found = {"PODRAIL_STATE_DIR": str(self.state), "PODRAIL_RUN_DIR": str(self.run)}
+        return found | ({_NODE: self.node} if self.node else {})
 
     @classmethod
     def of(cls, parsed: argparse.Namespace, environment: Mapping[str, str]) -> Settings:
@@ -54,6 +58,7 @@ class Settings:
             calls_per_worker=parsed.calls_per_worker,
             host_pid=parsed.host_pid,
             metrics=parsed.metrics,
+            node=environment.get(_NODE, ""),
         )
 
 

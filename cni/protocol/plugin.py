@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from cni.protocol import registry, versions
+from cni.protocol import gojson, registry, versions
 from cni.protocol.errors import CniError, Code, Terminated
 from cni.protocol.notes import note
 from cni.protocol.request import AttachmentKey, Request
@@ -110,7 +110,15 @@ def stopped(request: Request, error: Terminated) -> Reply:
         code=Code.TRY_AGAIN_LATER,
     )
     _copy_notes(error, failure)
-    return failed(failure, request, versions.NEWEST)
+    return failed(failure, request, stated_version(request))
+
+
+def stated_version(request: Request) -> str:
+    """Return the version for an error of a call that no plugin has: the caller's, if it is one of ours."""
+    with suppress(CniError):
+        told = gojson.get(gojson.loads_object(request.stdin, "stdin"), "cniVersion") or versions.UNSTATED
+        return told if told in versions.SUPPORTED else versions.NEWEST
+    return versions.NEWEST
 
 
 def failed(failure: CniError, request: Request, version: str) -> Reply:

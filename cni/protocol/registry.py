@@ -65,6 +65,19 @@ def load_pool_check() -> Callable[[Mapping[str, str]], Iterator[tuple[str, str]]
     return check
 
 
+def load_pool_fills() -> Callable[[Mapping[str, str]], Iterator[tuple[str, str, int, int]]]:
+    """Import what tells this node's pools: range, network_name, held addresses and size of each."""
+    fills: Callable[[Mapping[str, str]], Iterator[tuple[str, str, int, int]]] = _named("ipam.looking:fills")
+    return fills
+
+
+def load_claim_repair() -> Callable[[Mapping[str, str]], Iterator[tuple[str, str]]]:
+    """Import what removes claims of devices whose holder is gone, and tells each with the proof."""
+    place = "cni.plugins.sriov.claims:repaired"
+    repair: Callable[[Mapping[str, str]], Iterator[tuple[str, str]]] = _named(place)
+    return repair
+
+
 def _named(place: str) -> Any:
     module, _, name = place.partition(":")
     with uninterrupted():

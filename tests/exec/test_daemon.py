@@ -11,41 +11,14 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.client import SOURCE
-from tests.support.daemon import Daemon, Gate, NodeWorld, ended, gate, is_alive, parent_of
-from tests.support.world import BIN, Namespace, StubIpam, World, rail, run, static
-
-
-@pytest.fixture
-def node(host: Namespace, sandbox: Namespace, tmp_path: Path) -> NodeWorld:
-    """A host with a master, and clients that find a daemon when a test starts one."""
-    host.without_link_local()
-    host.add_veth("eth0")
-    state = tmp_path / "node" / "state"
-    state.mkdir(parents=True)
-    return NodeWorld(host, sandbox, state)
-
-
-@pytest.fixture
-def stub(node: NodeWorld, tmp_path: Path) -> StubIpam:
-    """Somebody else's IPAM plugin, found before all others."""
-    stub = StubIpam(tmp_path / "stub")
-    stub.answers("ADD", {"cniVersion": "1.0.0", "ips": [{"address": "10.1.0.9/24"}]})
-    node.path = f"{stub.folder}:{node.path}"
-    return stub
-
-
-@pytest.fixture
-def barrier(tmp_path: Path) -> Iterator[Gate]:
-    with gate(tmp_path / "gate") as it:
-        yield it
-
+from tests.support.daemon import STUBBED, Daemon, Gate, NodeWorld, ended, is_alive, parent_of, until
+from tests.support.world import BIN, StubIpam, World, rail, run, static
 
 # What systemd does for a service with a socket.
 _HAND_OVER = """
@@ -54,8 +27,6 @@ os.dup2(int(sys.argv[1]), 3)
 os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()))
 os.execvp(sys.argv[2], sys.argv[2:])
 """
-
-STUBBED = rail(ipam={"type": "stub-ipam"})
 
 
 @pytest.mark.parametrize(
@@ -120,7 +91,7 @@ def test_the_socket_is_roots_alone(node: NodeWorld) -> None:
         client = [*as_nobody, str(node.bin / "macvlan")]
         done = subprocess.run(client, env=environment, input=b"{}", capture_output=True, check=False)
         assert json.loads(done.stdout)["code"] == 11
-        _until(lambda: bool(daemon.log("refused")))
+        until(lambda: bool(daemon.log("refused")))
         assert "user 65534" in daemon.log("refused")[0]["msg"]
 
 
@@ -135,6 +106,49 @@ def test_the_daemon_needs_not_see_the_sandboxes_path(node: NodeWorld) -> None:
         assert node.sandbox.addresses("net1") == ["10.1.0.5/24"]
         node.delete(conf)
         assert "net1" not in node.sandbox.links()
+
+
+@pytest.mark.parametrize(
+    ("verb", "options"),
+    [
+        pytest.param("ADD", ("--queue", "1"), id="of-what-cannot-wait"),
+        pytest.param("ADD", ("--time-limit", "2"), id="of-what-waited-too-long"),
+        pytest.param("CHECK", ("--queue", "1"), id="of-a-check"),
+    ],
+)
+def test_refusals_are_in_the_version_of_the_caller(
+    node: NodeWorld, stub: StubIpam, barrier: Gate, verb: str, options: tuple[str, ...]
+) -> None:
+    stub.does("ADD", barrier.line)
+    conf = {**STUBBED, "cniVersion": "0.4.0"}
+    stub.answers("ADD", {"cniVersion": "0.4.0", "ips": [{"version": "4", "address": "10.1.0.9/24"}]})
+    with Daemon(node, "--concurrency", "1", *options) as daemon:
+        first = node.start("ADD", conf)
+        barrier.arrival()
+        others = [node.start(verb, conf, CNI_IFNAME=f"net{number}") for number in (2, 3)]
+        until(lambda: len(daemon.log("call")) > 0)
+        barrier.let_pass(3)
+        answers = [ended(process) for process in (first, *others)]
+    refused = [answer.json for answer in answers if answer.status]
+    assert refused
+    assert {error["cniVersion"] for error in refused} == {"0.4.0"}
+
+
+def test_a_crash_is_told_in_the_version_of_the_caller(node: NodeWorld, stub: StubIpam, barrier: Gate) -> None:
+    stub.does("ADD", barrier.line)
+    with Daemon(node):
+        process = node.start("ADD", {**STUBBED, "cniVersion": "0.3.1"})
+        os.kill(parent_of(barrier.arrival()), signal.SIGKILL)
+        assert ended(process).json["cniVersion"] == "0.3.1"
+
+
+def test_the_nodes_name_is_the_daemons_for_calls_that_bring_none(node: NodeWorld, stub: StubIpam) -> None:
+    stub.does("ADD", "echo $NODENAME >name")
+    with Daemon(node, NODENAME="node-a"):
+        node.add(STUBBED)
+        assert (stub.folder / "name").read_text() == "node-a\n"
+        node.add(STUBBED, CNI_IFNAME="net2", NODENAME="the-callers")
+        assert (stub.folder / "name").read_text() == "the-callers\n"
 
 
 def _is_namespace(path: Path) -> bool:
@@ -234,7 +248,7 @@ def test_an_add_whose_caller_is_killed_is_undone(node: NodeWorld, stub: StubIpam
         barrier.arrival()
         process.kill()
         process.communicate()
-        _until(lambda: bool(daemon.log("call")))
+        until(lambda: bool(daemon.log("call")))
         assert (node.host.snapshot(), node.records()) == (before, [])
         assert "net1" not in node.sandbox.links()
         assert stub.calls() == ["ADD pod-1 net1", "DEL pod-1 net1"]
@@ -281,7 +295,7 @@ def test_delete_overtakes_an_add_that_waits_which_is_then_refused(
         first = node.start("ADD", STUBBED)
         barrier.arrival()
         waiting = node.start("ADD", STUBBED, CNI_IFNAME="net2")
-        _until(lambda: _clients(daemon) == 2)
+        until(lambda: _clients(daemon) == 2)
         deleting = node.start("DEL", STUBBED, CNI_IFNAME="net2")
         answer = ended(waiting)
         assert answer.code == 11
@@ -297,9 +311,9 @@ def test_deletes_go_before_adds_that_wait(node: NodeWorld, stub: StubIpam, barri
         first = node.start("ADD", STUBBED)
         barrier.arrival()
         second = node.start("ADD", STUBBED, CNI_IFNAME="net2")
-        _until(lambda: _clients(daemon) == 2)
+        until(lambda: _clients(daemon) == 2)
         deleting = node.start("DEL", STUBBED, CNI_IFNAME="net3")
-        _until(lambda: _clients(daemon) == 3)
+        until(lambda: _clients(daemon) == 3)
         barrier.let_pass(2)
         assert [ended(process).status for process in (first, second, deleting)] == [0, 0, 0]
     order = [line["attachment"] for line in daemon.log("call")]
@@ -312,7 +326,7 @@ def test_calls_beyond_the_queue_are_refused(node: NodeWorld, stub: StubIpam, bar
         first = node.start("ADD", STUBBED)
         barrier.arrival()
         second = node.start("ADD", STUBBED, CNI_IFNAME="net2")
-        _until(lambda: _clients(daemon) == 2)
+        until(lambda: _clients(daemon) == 2)
         error = node.refused("ADD", STUBBED, CNI_IFNAME="net3")
         assert error["code"] == 11
         assert "too many" in error["msg"]
@@ -377,7 +391,7 @@ def test_metrics_and_health_are_told_over_a_unix_socket(node: NodeWorld) -> None
         node.add(rail())
         node.refused("ADD", rail(), CNI_NETNS="/nowhere", CNI_IFNAME="net2")
         node.delete(rail())
-        _until(
+        until(
             lambda: 'podrail_calls_total{code="0",plugin="macvlan",verb="DEL"} 1.0' in _get(place, "/metrics")
         )
         text = _get(place, "/metrics")
@@ -410,6 +424,23 @@ def test_it_is_not_ready_while_it_replays(node: NodeWorld, stub: StubIpam, barri
         assert 'podrail_leaks_repaired_total{reason="queued DEL"} 1.0' in _get(place, "/metrics")
 
 
+def test_metrics_tell_how_full_pools_are(node: NodeWorld) -> None:
+    conf = rail(ipam={"type": "whereabouts", "datastore": "file", "range": "10.1.0.0/24"})
+    elsewhere = node.state.parent / "elsewhere"
+    named = {**conf["ipam"], "range": "10.2.0.0/28", "network_name": "blue", "dataDir": str(elsewhere)}
+    place = node.state.parent / "metrics.sock"
+    with Daemon(node, "--metrics", f"unix:{place}"):
+        for name in ("net1", "net2"):
+            node.add(conf, CNI_IFNAME=name)
+        node.add(rail(ipam=named), CNI_IFNAME="net3")
+        text = _get(place, "/metrics")
+        assert 'podrail_pool_held{network_name="",range="10.1.0.0/24"} 2.0' in text
+        assert 'podrail_pool_size{network_name="",range="10.1.0.0/24"} 254.0' in text
+        assert 'podrail_pool_held{network_name="blue",range="10.2.0.0/28"} 1.0' in text
+        node.delete(conf)
+        assert 'podrail_pool_held{network_name="",range="10.1.0.0/24"} 1.0' in _get(place, "/metrics")
+
+
 @pytest.mark.parametrize("address", ["0.0.0.0:9000", "192.0.2.1:9000", "localhost", "unix:relative"])
 def test_metrics_are_for_this_machine_only(address: str) -> None:
     done = subprocess.run([BIN / "podrail", "daemon", "--metrics", address], capture_output=True, check=False)
@@ -431,14 +462,6 @@ def _get(place: Path, path: str) -> str:
         connection.connect(str(place))
         connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         return b"".join(iter(lambda: connection.recv(1 << 16), b"")).decode()
-
-
-def _until(is_so: Any) -> None:
-    """Wait for what another process does; there is nothing that would tell."""
-    deadline = time.monotonic() + 60
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def _clients(daemon: Daemon) -> int:

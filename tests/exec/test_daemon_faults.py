@@ -14,41 +14,16 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.client import GREETING, MAGIC, REPLY, REQUEST, SOURCE, STATIC, built
-from tests.support.daemon import Daemon, Gate, NodeWorld, ended, gate, is_alive
+from tests.support.daemon import STUBBED, Daemon, Gate, NodeWorld, ended, is_alive, until
 from tests.support.world import Namespace, StubIpam, rail, static
 
 RESERVED = rail(ipam={**static("10.1.0.5/24"), "reserve": True})
-STUBBED = rail(ipam={"type": "stub-ipam"})
-
-
-@pytest.fixture
-def node(host: Namespace, sandbox: Namespace, tmp_path: Path) -> NodeWorld:
-    host.without_link_local()
-    host.add_veth("eth0")
-    state = tmp_path / "node" / "state"
-    state.mkdir(parents=True)
-    return NodeWorld(host, sandbox, state)
-
-
-@pytest.fixture
-def stub(node: NodeWorld, tmp_path: Path) -> StubIpam:
-    stub = StubIpam(tmp_path / "stub")
-    stub.answers("ADD", {"cniVersion": "1.0.0", "ips": [{"address": "10.1.0.9/24"}]})
-    node.path = f"{stub.folder}:{node.path}"
-    return stub
-
-
-@pytest.fixture
-def barrier(tmp_path: Path) -> Iterator[Gate]:
-    with gate(tmp_path / "gate") as it:
-        yield it
 
 
 def test_killed_in_the_middle_of_an_add_it_leaves_nothing_to_the_next_delete(
@@ -106,7 +81,7 @@ def test_the_next_daemon_waits_for_the_calls_of_one_that_was_killed(
         barrier.arrival()  # the worker's undoing, which is held up
         following = Daemon(node)
         following.start()
-        _until(lambda: bool(following.log("waiting")))
+        until(lambda: bool(following.log("waiting")))
         assert following.process.poll() is None
         barrier.let_pass()
         with following:
@@ -159,6 +134,89 @@ def test_an_add_waits_for_the_kept_delete_of_its_attachment(node: NodeWorld, stu
         node.delete(STUBBED)
         node.delete(STUBBED, CNI_IFNAME="net2")
     assert node.records() == []
+
+
+def test_an_add_of_a_device_waits_for_the_kept_delete_of_who_had_it(node: NodeWorld) -> None:
+    node.host.add_veth("dev0")
+    conf = {"cniVersion": "1.0.0", "name": "rail", "type": "host-device", "device": "dev0"}
+    with Daemon(node) as daemon:
+        node.add(conf)
+        # The connection was lost, say, so the client kept the DEL though there is a daemon.
+        node.delete(conf, PODRAIL_SOCKET="/nowhere", PODRAIL_WAIT="0")
+        assert len(list(node.queue.iterdir())) == 1
+        node.add(conf, CNI_CONTAINERID="pod-2", CNI_IFNAME="net2")
+        assert list(node.queue.iterdir()) == []
+        assert [line["verb"] for line in daemon.log("call")] == ["ADD", "DEL", "ADD"]
+        node.delete(conf, CNI_CONTAINERID="pod-2", CNI_IFNAME="net2")
+    assert "dev0" in node.host.links()
+    assert node.records() == []
+
+
+def test_a_device_that_came_home_is_given_again_though_its_kept_delete_still_owes_an_address(
+    node: NodeWorld, stub: StubIpam
+) -> None:
+    node.host.add_veth("dev0")
+    conf = {"cniVersion": "1.0.0", "name": "rail", "type": "host-device", "device": "dev0"}
+    conf |= {"ipam": {"type": "stub-ipam"}}
+    with Daemon(node):
+        node.add(conf)
+    node.delete(conf)
+    stub.fails("DEL", {"cniVersion": "1.0.0", "code": 11, "msg": "not now"})
+    other = {"CNI_CONTAINERID": "pod-2", "CNI_IFNAME": "net2"}
+    with Daemon(node):
+        node.add(conf, **other)
+        stub.works("DEL")
+        assert node.call("ADD", conf).code == 104  # by now the kept DEL succeeds, and the other has it
+        assert node.sandbox.links().keys() == {"lo", "net2"}
+        node.delete(conf, **other)
+    assert "dev0" in node.host.links()
+    assert node.records() == []
+
+
+def test_an_add_waits_no_longer_than_it_may_for_a_kept_delete_that_hangs(
+    node: NodeWorld, stub: StubIpam, barrier: Gate
+) -> None:
+    with Daemon(node, "--time-limit", "3") as daemon:
+        node.add(STUBBED)
+        stub.does("DEL", barrier.line)
+        node.delete(STUBBED, PODRAIL_SOCKET="/nowhere", PODRAIL_WAIT="0")
+        error = node.refused("ADD", STUBBED, CNI_IFNAME="net2")
+        assert error["code"] == 11
+        assert "earlier DELs" in error["msg"]
+        stub.works("DEL")
+        node.add(STUBBED, CNI_IFNAME="net2")  # that one was tried, and it is another's
+        node.add(STUBBED)  # its own is tried again
+        node.delete(STUBBED)
+        assert daemon.process.poll() is None
+        node.delete(STUBBED, CNI_IFNAME="net2")
+    assert node.records() == []
+
+
+def test_void_claims_of_devices_are_removed_at_start_with_the_proof(node: NodeWorld) -> None:
+    claims = node.state / "claims" / "sriov"
+    claims.mkdir(parents=True)
+    holder = {"network": "rail", "container_id": "pod-9", "ifname": "net1", "sandbox": "x/1"}
+    (claims / "0000:af:06.1").write_text(json.dumps(holder))
+    (claims / "0000:af:06.2").write_text("")
+    with Daemon(node) as daemon:
+        whole, broken = daemon.log("repair")
+        assert whole["claim"] == "VF 0000:af:06.1, claimed by net1 of container pod-9"
+        assert "no such attachment" in whole["proof"]
+        assert "0000:af:06.2" in broken["claim"]
+        until(lambda: bool(daemon.log("ready")))
+        assert daemon.log("ready")[0]["repaired"] == 2
+    assert node.records() == []
+
+
+def test_a_record_that_cannot_be_read_is_set_aside_and_logged(node: NodeWorld) -> None:
+    with Daemon(node):
+        node.add(rail())
+    (file,) = (node.state / "attachments").rglob("*.json")
+    file.write_text("{")
+    with Daemon(node) as daemon:
+        notes = [line["msg"] for line in daemon.log("note")]  # each a line of JSON, as all else
+        assert any(str(file) in note for note in notes)
+        node.delete(rail())
 
 
 def test_add_and_gc_wait_until_what_was_kept_is_replayed(
@@ -241,7 +299,7 @@ def test_a_sandbox_without_a_path_lives_as_long_as_a_process_is_in_it(node: Node
     inside = subprocess.Popen(["nsenter", f"--net={node.sandbox.path}", "sleep", "600"])
     try:
         path = f"/proc/{inside.pid}/ns/net"
-        _until(lambda: Path(path).samefile(node.sandbox.path))
+        until(lambda: Path(path).samefile(node.sandbox.path))
         node.sandbox.delete()
         with Daemon(node, "--cni-path", str(node.own)) as daemon:
             assert daemon.log("repair") == []
@@ -452,11 +510,3 @@ def _reply(connection: socket.socket) -> tuple[int, bytes]:
     connection.recv(GREETING.size, socket.MSG_WAITALL)
     _, status, output, notes = REPLY.unpack(connection.recv(REPLY.size, socket.MSG_WAITALL))
     return status, connection.recv(output + notes, socket.MSG_WAITALL)
-
-
-def _until(is_so: Any) -> None:
-    """Wait for what another process does; there is nothing that would tell."""
-    deadline = time.monotonic() + 60
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)

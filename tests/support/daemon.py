@@ -9,7 +9,8 @@ import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,8 +19,9 @@ from typing import Any, Self
 
 from cni.protocol.registry import TYPES
 from tests.support.client import STATIC, built
-from tests.support.world import BIN, GO_BIN, Answer, World
+from tests.support.world import BIN, GO_BIN, Answer, World, rail
 
+STUBBED = rail(ipam={"type": "stub-ipam"})
 _SECONDS = 60  # longer than anything here takes
 
 
@@ -200,6 +202,14 @@ def gate(folder: Path) -> Iterator[Gate]:
         yield it
     finally:
         it.close()
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    """Wait for what another process does; there is nothing that would tell."""
+    deadline = time.monotonic() + _SECONDS
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
 
 
 def parent_of(pid: int) -> int:

@@ -20,9 +20,8 @@ from cni.host.netns import Netns
 from cni.host.sysfs import BusDevice, is_pci_address
 from cni.host.vf import LinkState, VfSettings, Vlan, VlanProto
 from cni.plugins.sriov import discovery, settings
-from cni.plugins.sriov.claims import SRIOV_CNI_CLAIMS, Claims, sriov_cni_holder
+from cni.plugins.sriov.claims import SRIOV_CNI_CLAIMS, Claims, lock_of, sriov_cni_holder
 from cni.plugins.sriov.record import SriovRecord
-from cni.plugins.sriov.release import lock_of
 from cni.protocol import gojson
 from cni.protocol.config import AnyMac, Mtu, Section, Text, parse_section
 from cni.protocol.errors import CniError, all_of

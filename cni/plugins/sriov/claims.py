@@ -7,13 +7,15 @@ Claims are read and written under the VF's lock. sriov-cni's claim files are hee
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from cni import durable
+from cni import durable, locks
 from cni.host.netns import opened_if_present
 from cni.plugins.sriov.record import SriovRecord
+from cni.protocol.errors import CniError
 from cni.state import Journal
 
 SRIOV_CNI_CLAIMS = Path("/var/lib/cni/sriov/pci")
@@ -64,9 +66,18 @@ class Claims:
 
     def tidy(self, journal: Journal[SriovRecord]) -> None:
         """Remove claims whose attachment is in the journal no more, as a killed DEL leaves them."""
-        for path in sorted(self._root.glob("[!.]*")):
-            if self.holder(path.name, journal) is None:
-                self.drop(path.name)
+        for vf in self.claimed():
+            if self.holder(vf, journal) is None:
+                self.drop(vf)
+
+    def claimed(self) -> list[str]:
+        """Return the VFs that have a claim, whatever it says."""
+        return [path.name for path in durable.listed(self._root, "[!.]*")]
+
+    def told(self, vf: str) -> str:
+        """Say in words whose claim it is."""
+        claim = self._read(vf)
+        return f"{claim.ifname} of container {claim.container_id}" if claim else "an unreadable entry"
 
     def _read(self, vf: str) -> Claim | None:
         data = durable.read(self._path(vf))
@@ -77,6 +88,25 @@ class Claims:
 
     def _path(self, vf: str) -> Path:
         return self._root / vf
+
+
+def repaired(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Remove claims whose holder is gone; yield each with why that was safe.
+
+    One whose VF somebody is at work on is left to them.
+    """
+    claims, journal = Claims(environment), Journal(SriovRecord, "sriov", environment)
+    for vf in claims.claimed():
+        with suppress(CniError), locks.held(lock_of(vf), environment, seconds=0):
+            if claims.holder(vf, journal) is None:
+                told = claims.told(vf)
+                claims.drop(vf)
+                yield f"VF {vf}, claimed by {told}", "the journal has no such attachment with this VF"
+
+
+def lock_of(vf: str) -> str:
+    """Return the name of the lock under which a VF is given, taken and claimed."""
+    return f"vf-{vf}"
 
 
 def sriov_cni_holder(vf: str) -> str | None:

@@ -28,12 +28,12 @@ from cni.host.netns import Netns
 from cni.host.vf import VfSettings
 from cni.plugins.sriov import discovery, settings
 from cni.plugins.sriov.adopt import adopt
-from cni.plugins.sriov.claims import Claims
+from cni.plugins.sriov.claims import Claims, lock_of
 from cni.plugins.sriov.config import SriovConf
 from cni.plugins.sriov.differences import link_differences, vf_differences
 from cni.plugins.sriov.record import SriovRecord
 from cni.plugins.sriov.refusals import check_possible
-from cni.plugins.sriov.release import lock_of, release, release_locked
+from cni.plugins.sriov.release import release, release_locked
 from cni.plugins.sriov.taking import Taken, take
 from cni.protocol import versions
 from cni.protocol.errors import CniError, Code

@@ -12,15 +12,10 @@ from cni.host import netns
 from cni.host.links import Link, Links
 from cni.host.netns import Netns
 from cni.plugins.sriov import settings
-from cni.plugins.sriov.claims import Claims
+from cni.plugins.sriov.claims import Claims, lock_of
 from cni.plugins.sriov.record import SriovRecord
 from cni.protocol.errors import CniError, all_of
 from cni.protocol.notes import note
-
-
-def lock_of(vf: str) -> str:
-    """Return the name of the lock under which a VF is given, taken and claimed."""
-    return f"vf-{vf}"
 
 
 def release(record: SriovRecord, sandbox: Netns | None, environment: Mapping[str, str]) -> None:
