@@ -28,6 +28,7 @@ from cni.kube.config import load
 from cni.kube.deadline import Limits
 from cni.protocol.plugin import run
 from cni.protocol.request import Request
+from ipam.known_pools import KnownPools
 from ipam.kube_pool import GROUP_VERSION
 from ipam.kube_store import KubeStore
 from ipam.pool import Claim
@@ -41,6 +42,7 @@ LATENCIES = (0, 5, 20)  # ms
 FILLS = (0, 100, 1000, 10_000)
 AT_ONCE = (50, 200)
 NODES, PODS, RAILS = 16, 8, 16
+_WARM_UP = 3  # claims after which a process goes by what it knows of a large pool
 LIMITS = Limits(connect=10, request=30, silence=60, operation=300)
 
 
@@ -72,7 +74,8 @@ class Server:
         self._pipe.recv()
 
     def store(self) -> KubeStore:
-        return KubeStore(Client(load(self.kubeconfig), LIMITS), "kube-system", LIMITS)
+        """Return the store of a warm process: with connections and pools of earlier calls."""
+        return KubeStore(Client(load(self.kubeconfig), LIMITS), "kube-system", LIMITS, KnownPools())
 
 
 @contextmanager
@@ -119,6 +122,8 @@ def alone(latency_ms: int, fill: int, rounds: int) -> Iterator[Row]:
         def delete(number: int) -> None:
             store.release(owner(10**6 + number), [asked.pool], [claims[number]])
 
+        for number in range(_WARM_UP):
+            store.claim(asked, owner(2 * 10**6 + number))
         for verb, act in (("ADD", add), ("DEL", delete)):
             yield _measured(f"{verb}, {fill:,} held", server, latency_ms, rounds, act)
 
@@ -208,6 +213,12 @@ def rows(rounds: int) -> Iterator[Row]:
         yield from_blocks(latency)
 
 
+def _is_flat(measured: list[Row]) -> bool:
+    """CPU of an ADD with 10,000 addresses held within 1.5 times that with none."""
+    spent = {row.what: row.cpu_ms for row in measured if row.latency_ms == 0}
+    return spent["ADD, 10,000 held"] <= 1.5 * spent["ADD, 0 held"]
+
+
 def _keeps_bars(row: Row) -> bool:
     """3 requests for an ADD alone, 1.5 s for 200 at once at 5 ms, a twentieth of a request from blocks."""
     if row.what.startswith("ADD from blocks"):
@@ -238,7 +249,7 @@ def main() -> None:
         figures = json.dumps([asdict(row) for row in measured], indent=2)
         (arguments.output / "cluster.md").write_text(to_markdown(measured) + "\n")
         (arguments.output / "cluster.json").write_text(figures + "\n")
-    sys.exit(not all(_keeps_bars(row) for row in measured))
+    sys.exit(not (_is_flat(measured) and all(map(_keeps_bars, measured))))
 
 
 if __name__ == "__main__":

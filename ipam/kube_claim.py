@@ -37,6 +37,7 @@ class Attempt:
         self._objects = objects
         self._pool: KubePool | None = None
         self._is_certain = False  # the copy in hand is no earlier state from a cache
+        self._is_remembered = False  # it is of an earlier call
         self._taken = {int(address) for address in wish.taken}
         self._foreign: set[int] = set()  # reserved by others
         self._lost: set[int] = set()  # gone since the copy in hand was read
@@ -51,7 +52,10 @@ class Attempt:
         Raises:
             CniError: see Store.claim; `fresh` is to be given back.
         """
-        self._read(from_cache=True)
+        self._pool = self._objects.known.last(self.wish.pool)
+        self._is_remembered = self._pool is not None
+        if not self._pool:
+            self._read(from_cache=True)
         for _ in self._objects.api.attempts(_MOST_ATTEMPTS, _BACKOFF):
             number = self._claimed()
             claim = None if number is None else self._reserved_too(number)
@@ -62,6 +66,7 @@ class Attempt:
     def _read(self, *, from_cache: bool = False) -> None:
         self._pool = self._objects.pool(self.wish.pool, from_cache=from_cache)
         self._is_certain = not from_cache
+        self._is_remembered = False
         self._lost.clear()
 
     def _claimed(self) -> int | None:
@@ -153,13 +158,14 @@ class Attempt:
             self._lose(error, number, is_kept=is_kept, is_simple=not (is_kept or spare))
             return False
         if written:
-            self._pool, self._is_certain = written, True
+            self._pool, self._is_certain, self._is_remembered = written, True, False
             self._unsure.discard(number)
         return written is not None
 
     def _sent(self, pool: KubePool, operations: list[Operation]) -> KubePool | None:
         if self._pool is not None:
-            return self._objects.patch(self.wish.pool, operations)
+            tests = pool.unchanged() if self._is_remembered else []
+            return self._objects.patch(self.wish.pool, [*tests, *operations], pool)
         entry = operations[-1]
         made = self._objects.create(pool, {entry["path"].rpartition("/")[2]: entry["value"]})
         if made is None:
@@ -171,7 +177,8 @@ class Attempt:
         if isinstance(error, Invalid) and error.causes:
             raise error
         self._failure = error
-        if number in self._unsure or self.wish.wanted or not is_simple:
+        if number in self._unsure or self.wish.wanted or not is_simple or self._is_remembered:
+            self._objects.known.forget(self.wish.pool)
             self._read()
         elif isinstance(error, Invalid):
             self._losses += 1

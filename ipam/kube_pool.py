@@ -18,12 +18,14 @@ from functools import cached_property
 from typing import Any
 
 from cni.protocol.errors import InvalidConfig
+from ipam.kube_index import Index
 from ipam.pool import Owner, PoolKey
 from ipam.ranges import Ip, Range, parse_ip_leniently
 
 GROUP_VERSION = "whereabouts.cni.cncf.io/v1alpha1"
 _KEY = re.compile(r"-?[0-9]{1,45}")
 _SIGNED = 1 << 63
+_LARGE = 200  # entries: 25 kB, half a millisecond of parsing
 _WRAP = 1 << 64
 
 # A key's rest is noted beside the entries, whose schema lets nothing else in.
@@ -106,10 +108,10 @@ class KubePool:
 
     def key_of(self, number: int) -> str:
         """Return the key that an address has, or would have."""
-        return self._oddly_written.get(number, str(number - self.base))
+        return self._index.odd.get(number, str(number - self.base))
 
     def holds(self, number: int) -> bool:
-        return str(number - self.base) in self.allocations or number in self._oddly_written
+        return str(number - self.base) in self.allocations or number in self._index.odd
 
     def owner_at(self, number: int) -> Owner | None:
         return self.owner_of(self.key_of(number))
@@ -118,10 +120,9 @@ class KubePool:
         return owner_of_entry(self.allocations.get(key))
 
     @cached_property
-    def _oddly_written(self) -> dict[int, str]:
-        """The addresses whose key is not the plain number of their offset."""
-        odd = (key for key in self.allocations if not (key.isdecimal() and (key[0] != "0" or key == "0")))
-        return {number: key for key in odd if (number := self.number_of(key)) is not None}
+    def _index(self) -> Index:
+        network = self.key.network
+        return Index.of(self.allocations, self.base, (int(network[0]), int(network[-1])), self.number_of)
 
     def entries(self) -> Iterator[tuple[str, Owner | None]]:
         for key, entry in self.allocations.items():
@@ -135,12 +136,8 @@ class KubePool:
         """Return the addresses of an attachment, with whatever sandbox, lowest first."""
         found = (
             self.number_of(key)
-            for key, entry in self.allocations.items()
-            # Most entries are others': that is told without a record for each.
-            if isinstance(entry, dict)
-            and (entry.get("podref") == owner.podref or entry.get("id") == owner.container_id)
-            and (holder := owner_of_entry(entry))
-            and holder.is_same_holder(owner)
+            for key in self._keys_naming(owner)
+            if (holder := self.owner_of(key)) and holder.is_same_holder(owner)
         )
         return sorted(number for number in found if number is not None)
 
@@ -148,12 +145,14 @@ class KubePool:
         """Return the keys that one sandbox of an attachment holds, those too that mean nothing."""
         return [
             key
-            for key, entry in self.allocations.items()
-            if isinstance(entry, dict)
-            and entry.get("id") == owner.container_id
-            and (holder := owner_of_entry(entry))
-            and holder.has_sandbox(owner.container_id, owner.ifname)
+            for key in self._keys_naming(owner)
+            if (holder := self.owner_of(key)) and holder.has_sandbox(owner.container_id, owner.ifname)
         ]
+
+    def _keys_naming(self, owner: Owner) -> list[str]:
+        """Return the keys whose entries have a pod or a container of an owner's name."""
+        keys = self._index.keys
+        return list(dict.fromkeys([*keys.get(owner.podref, ()), *keys.get(owner.container_id, ())]))
 
     def candidates(self, range_: Range) -> Iterator[int]:
         """Yield what nobody holds of a range and a key can be written for, lowest first.
@@ -163,12 +162,52 @@ class KubePool:
         """
         network = self.key.network
         lowest, highest = max(self.base, int(network[0])), int(network[-1])
-        base, allocations, odd = self.base, self.allocations, self._oddly_written
         for first, last in range_.spans:
-            for number in range(max(first, lowest), min(last, highest) + 1):
-                # As in `holds`, which would be a call for each of 10,000.
-                if str(number - base) not in allocations and number not in odd:
-                    yield number
+            yield from self._index.free(max(first, lowest), min(last, highest))
+
+    @property
+    def is_large(self) -> bool:
+        """Whether it costs more to be sent the whole of it than to ask once more."""
+        return len(self.allocations) >= _LARGE
+
+    @property
+    def version(self) -> tuple[str, int]:
+        """Which object it is, and how often what it records has changed."""
+        metadata = self.raw.get("metadata", {})
+        return str(metadata.get("uid", "")), int(metadata.get("generation") or 0)
+
+    def unchanged(self) -> list[Operation]:
+        """Return the tests that it records what this copy does."""
+        uid, generation = self.version
+        return [
+            {"op": "test", "path": "/metadata/uid", "value": uid},
+            {"op": "test", "path": "/metadata/generation", "value": generation},
+        ]
+
+    def after(self, operations: list[Operation], metadata: dict[str, Any]) -> KubePool | None:
+        """Return the pool that a patch has made of this one, given its metadata then.
+
+        None if somebody else has changed it too since it was read: then more is different. Otherwise this
+        copy is given up: its entries are the new one's, since copying 10,000 would take longer than the rest.
+        """
+        changes = {
+            _unescaped(each["path"].removeprefix(_path(""))): each.get("value")
+            for each in operations
+            if each["op"] != "test" and each["path"].startswith(_path(""))
+        }
+        old = {key: self.allocations.get(key) for key in changes}
+        uid, generation = self.version
+        new = KubePool(self.key, {**self.raw, "metadata": metadata})
+        if not generation or new.version != (uid, generation + int(old != changes)):
+            return None
+        if not changes.keys().isdisjoint(self._index.odd.values()):
+            return None
+        for key, entry in changes.items():
+            self._index.put(key, self.number_of(key), entry, self.allocations.pop(key, None))
+            if entry is not None:
+                self.allocations[key] = entry
+        new.__dict__["_index"] = self._index  # it goes with the entries, and takes long to make
+        return new
 
     def resting(self, seconds: float) -> set[int]:
         """Return the addresses that were given back less than so many seconds ago."""
@@ -253,6 +292,10 @@ def _annotation(name: str) -> str:
 
 def _escaped(key: str) -> str:
     return key.replace("~", "~0").replace("/", "~1")
+
+
+def _unescaped(key: str) -> str:
+    return key.replace("~1", "/").replace("~0", "~")
 
 
 def _test(key: str, value: object) -> Operation:

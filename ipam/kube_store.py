@@ -17,6 +17,7 @@ from cni.kube.client import Client
 from cni.kube.deadline import Limits
 from cni.kube.errors import ApiError, Conflict, Invalid, NotFound, OutcomeUnknown, Unreachable
 from cni.protocol.errors import CniError, all_of
+from ipam.known_pools import KnownPools
 from ipam.kube_claim import Attempt
 from ipam.kube_objects import Contended, Objects, network_of
 from ipam.kube_pool import KubePool, known_release
@@ -34,10 +35,11 @@ class KubeStore:
 
     wants_notes = True  # two requests instead of four, and none that reads a pool
 
-    def __init__(self, api: Client, namespace: str, limits: Limits) -> None:
+    def __init__(self, api: Client, namespace: str, limits: Limits, known: KnownPools | None = None) -> None:
         share = replace(limits, operation=limits.operation * (1 - _UNDOING))
-        self._claiming = Objects(api.operation(share), namespace)
-        self.objects = Objects(api.operation(limits), namespace)
+        known = known or KnownPools()
+        self._claiming = Objects(api.operation(share), namespace, known)
+        self.objects = Objects(api.operation(limits), namespace, known)
         self._owed: list[tuple[PoolKey, Owner, set[int]]] = []  # what failed claims may have left
         self._silence: CniError | None = None  # nothing answers: it is not asked again in this call
 
@@ -111,7 +113,7 @@ class KubeStore:
                 return False
         operations = [each for claim in claims for each in known_release(key, int(claim.address), owner)]
         try:
-            pool = self.objects.patch(key, operations)
+            pool = self.objects.patch(key, operations, self.objects.known.last(key))
         except NotFound:
             return True
         except (Invalid, Conflict, OutcomeUnknown):
@@ -129,7 +131,8 @@ class KubeStore:
             try:
                 if all(self._is_unreserved(pool, each) for each in keys):
                     operations = [each for name in keys for each in pool.releasing(name)]
-                    self.objects.patch(key, operations + (pool.laying_to_rest(keys, rest) if rest else []))
+                    resting = pool.laying_to_rest(keys, rest) if rest else []
+                    self.objects.patch(key, operations + resting, pool)
                     return
             except (NotFound, Invalid, Conflict, OutcomeUnknown) as error:
                 failure = error

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from cni import durable
 from cni.protocol import gojson
 from cni.protocol.errors import InvalidConfig
+from cni.protocol.memory import Memory
 from cni.protocol.notes import note
 from cni.protocol.request import AttachmentKey, Request
 from cni.state import Journal
@@ -69,8 +70,11 @@ def opened(
     source: Callable[[Wish], BlockSource] | None = None,
     *,
     unproven: AttachmentKey | None = None,
+    memory: Memory | None = None,
 ) -> Store:
     """Open a store for one call; with a journal, that proves whose unreadable entries are.
+
+    In `memory` are connections and large pools of the calls before it.
 
     The `unproven` record proves nothing.
 
@@ -78,11 +82,14 @@ def opened(
         InvalidConfig: code 7, of a kubeconfig.
     """
     state = durable.state_directory(environment)
-    patience = patience or Patience()
+    patience, memory = patience or Patience(), memory or Memory()
     if place.kind == "kubernetes":
+        from ipam.known_pools import KnownPools
         from ipam.kube_store import KubeStore
 
-        return KubeStore(*_cluster(place.path, patience))
+        api, namespace, limits = _cluster(place.path, patience, memory)
+        known = memory.kept(("pools", api.config, namespace), KnownPools)
+        return KubeStore(api, namespace, limits, known)
     root = Path(place.path)
     top = state if root.is_relative_to(state) else root.parent
     files = FileStore(root, top, _witness(journal, unproven))
@@ -91,17 +98,17 @@ def opened(
     from ipam.block_files import BlockFiles
     from ipam.node_blocks import BlockStore
 
-    apis = partial(_blocks, patience), partial(_blocks, patience.for_what_can_wait())
+    apis = partial(_blocks, patience, memory), partial(_blocks, patience.for_what_can_wait(), memory)
     return BlockStore(files, BlockFiles(root, top), *apis, source, patience.total_timeout)
 
 
-def _blocks(patience: Patience, kubeconfig: str) -> Blocks:
+def _blocks(patience: Patience, memory: Memory, kubeconfig: str) -> Blocks:
     from ipam.kube_blocks import Blocks
 
-    return Blocks(*_cluster(kubeconfig, patience)[:2])
+    return Blocks(*_cluster(kubeconfig, patience, memory)[:2])
 
 
-def _cluster(kubeconfig: str, patience: Patience) -> tuple[Client, str, Limits]:
+def _cluster(kubeconfig: str, patience: Patience, memory: Memory) -> tuple[Client, str, Limits]:
     """Return the API server and the namespace of the kubeconfig's context, as Whereabouts finds it."""
     # 45 ms, which a node's own store does without.
     from cni.kube.client import Client
@@ -116,7 +123,7 @@ def _cluster(kubeconfig: str, patience: Patience) -> tuple[Client, str, Limits]:
         operation=patience.total_timeout * 0.95,
     )
     config = load(kubeconfig)
-    return Client(config, limits), config.namespace or "kube-system", limits
+    return Client(config, limits, memory), config.namespace or "kube-system", limits
 
 
 def wishes_of(

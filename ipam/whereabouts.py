@@ -60,7 +60,15 @@ def _claimed(request: Request, conf: WhereaboutsConf, asked: Asked) -> list[tupl
     # The record of this very call proves nothing of an entry that cannot be read.
     unproven = None if earlier else request.key
     source = _source(request, conf, place)
-    store = opened(place, request.environment, journal, _patience(conf), source, unproven=unproven)
+    store = opened(
+        place,
+        request.environment,
+        journal,
+        _patience(conf),
+        source,
+        unproven=unproven,
+        memory=request.memory,
+    )
     wishes = wishes_of(request, conf, asked.wishes, store)
     asked = replace(asked, wishes=wishes)
     claims: list[Claim] = []
@@ -171,7 +179,7 @@ def delete(request: Request) -> None:
 
 
 def _give_back(request: Request, journal: Journal[Holding], holding: Holding) -> None:
-    store = opened(holding.place, request.environment, journal, holding.patience)
+    store = opened(holding.place, request.environment, journal, holding.patience, memory=request.memory)
     claims = [claim_of(raw) for raw in holding.claims]
     store.release(holding.owner, holding.pool_keys(), claims, rest=holding.rest, is_recorded=True)
     journal.remove(holding.network, *holding.key)
@@ -187,7 +195,7 @@ def _give_back_unrecorded(request: Request) -> None:
         note(request.attachment, f"nothing is recorded, and the configuration names no pool: {error}")
         return
     if is_any:
-        store = opened(place, request.environment, patience=_patience(conf))
+        store = opened(place, request.environment, patience=_patience(conf), memory=request.memory)
         store.release(owner_of(request), pools_of(request, conf, store), rest=conf.ipam.rest_time)
 
 
@@ -204,7 +212,8 @@ def check(request: Request, conf: WhereaboutsConf) -> None:
 
 def _held(request: Request, conf: WhereaboutsConf, asked: Asked) -> list[Ip]:
     """Return what the attachment holds of each range."""
-    store = opened(place_of(request, conf), request.environment, patience=_patience(conf))
+    place = place_of(request, conf)
+    store = opened(place, request.environment, patience=_patience(conf), memory=request.memory)
     holding = journal_of(request.environment).find(request.network.name, *request.key)
     addresses: list[Ip] = []
     for wish in wishes_of(request, conf, asked.wishes, store):
@@ -227,7 +236,9 @@ def status(request: Request, conf: WhereaboutsConf) -> None:
     with collected(failures):
         place = place_of(request, conf)
         source = _source(request, conf, place)
-        store = opened(place, request.environment, patience=_patience(conf), source=source)
+        store = opened(
+            place, request.environment, patience=_patience(conf), source=source, memory=request.memory
+        )
         complaints = store.complaints(wishes_of(request, conf, asked.wishes, store))
     for failure in failures:
         failure.code = Code.NOT_AVAILABLE

@@ -24,6 +24,7 @@ from cni.daemon.job import LENGTH, Job, Report, job, packed
 from cni.host import netns
 from cni.host.mounts import Mounts
 from cni.protocol.errors import Terminated
+from cni.protocol.memory import Memory
 from cni.protocol.plugin import Reply, run, stopped
 from cni.protocol.request import Request
 
@@ -44,6 +45,7 @@ class Worker:
     def __init__(self, daemon: socket.socket, mounts: Mounts | None) -> None:
         self._daemon = daemon
         self._mounts = mounts
+        self._memory = Memory()
         self._is_acting = False
         self._home = _own_namespace()
 
@@ -97,7 +99,7 @@ class Worker:
 
     def _reply(self, told: Job, client: socket.socket | None) -> tuple[Request, Reply]:
         command = told.environment.get("CNI_COMMAND", "")
-        request = Request(command, told.environment, b"", told.executable, self._mounts)
+        request = Request(command, told.environment, b"", told.executable, self._mounts, self._memory)
         try:
             self._is_acting = True
             stdin = _exactly(client, told.stdin_size) if client else told.stdin or b""

@@ -5,7 +5,7 @@
 
 A client works for one operation (an ADD, say): all its calls share one deadline, and one kept-alive
 connection as long as they come one after another; threads that call at once get one each. `operation`
-gives a further client on the same connections with a new deadline.
+gives a further client on the same connections with a new deadline, and so does a process' memory.
 
 What is certain to have done nothing is tried again by itself: reads, connections that were never made,
 429 and 503 with Retry-After. A write that may have happened is `OutcomeUnknown`. Conflicts are the
@@ -24,9 +24,11 @@ from cni.kube.deadline import Deadline, Limits
 from cni.kube.errors import Gone
 from cni.kube.retry import Backoff
 from cni.kube.session import Server, Session, chance
+from cni.protocol.memory import Memory
 
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
+METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
 STRATEGIC_MERGE_PATCH = "application/strategic-merge-patch+json"
 
 _MOST_RESTARTS = 3  # of one list
@@ -35,8 +37,11 @@ _MOST_RESTARTS = 3  # of one list
 class Client:
     """The API server as one operation sees it."""
 
-    def __init__(self, config: KubeConfig, limits: Limits | None = None) -> None:
-        self._session = Session(Server(config), limits or Limits())
+    def __init__(
+        self, config: KubeConfig, limits: Limits | None = None, memory: Memory | None = None
+    ) -> None:
+        server = Server(config) if memory is None else Server.remembered(config, memory)
+        self._session = Session(server, limits or Limits())
 
     @property
     def config(self) -> KubeConfig:
@@ -107,13 +112,15 @@ class Client:
         """
         return self._session.request("PUT", path, body=body)
 
-    def patch(self, path: str, body: object, content_type: str = JSON_PATCH) -> dict[str, Any]:
-        """Patch an object and return it as it is stored.
+    def patch(
+        self, path: str, body: object, content_type: str = JSON_PATCH, accept: str = "application/json"
+    ) -> dict[str, Any]:
+        """Patch an object and return it as it is stored; to `accept` METADATA_ONLY no more than its metadata.
 
         Raises:
             Invalid: a `test` of a JSON patch failed, or the result breaks the schema.
         """
-        return self._session.request("PATCH", path, body=body, content_type=content_type)
+        return self._session.request("PATCH", path, body=body, content_type=content_type, accept=accept)
 
     def delete(
         self, path: str, uid: str | None = None, resource_version: str | None = None

@@ -32,10 +32,13 @@ from cni.kube.paths import Target, checked
 from cni.kube.retry import Backoff, retry_after
 from cni.kube.transport import Connection, NotHttp, Request, Response
 from cni.protocol.errors import CniError
+from cni.protocol.memory import Memory
 
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 _MOST_FAILURES = 5  # of one request, where nothing says how long it may take to get better
 _BACKOFF = Backoff()
+_MOST_IDLE = 30.0  # seconds: a balancer between us drops what is silent, and does not always say so
+_MOST_AGE = 300.0  # seconds: certificates rotate, ours and the server's
 
 
 class Server:
@@ -45,11 +48,16 @@ class Server:
         self.config = config
         self._idle: list[Connection] = []  # append and pop are atomic: threads may share it
 
+    @classmethod
+    def remembered(cls, config: KubeConfig, memory: Memory) -> Server:
+        """Return the server of an earlier call of this process with the same configuration, or a new one."""
+        return memory.kept(config, lambda: cls(config))
+
     def connection(self, deadline: Deadline) -> Connection:
         """Return a connection that waits, or else a new one."""
         while self._idle:
             connection = self._idle.pop()
-            if connection.is_alive():
+            if connection.is_alive() and connection.is_fresh(_MOST_IDLE, _MOST_AGE):
                 return connection
             connection.close()
         return Connection(connected(self.config, deadline))
@@ -82,11 +90,12 @@ class Session:
         query: dict[str, str] | None = None,
         body: object = None,
         content_type: str = "application/json",
+        accept: str = "application/json",
     ) -> dict[str, Any]:
         """Make a request until it is answered or may not be repeated, and return the answer's JSON."""
         call = self._call(method, path)
         data = b"" if body is None else json.dumps(body, separators=(",", ":")).encode()
-        headers = {"Content-Type": content_type} if data else {}
+        headers = {"Accept": accept, **({"Content-Type": content_type} if data else {})}
         request = Request(method, f"{path}?{urlencode(query)}" if query else path, headers, data)
         failures = 0
         while True:
@@ -127,7 +136,6 @@ class Session:
         headers = {
             "Host": config.authority,
             "User-Agent": "podrail",
-            "Accept": "application/json",
             **({"Authorization": authorization} if authorization else {}),
             **request.headers,
         }

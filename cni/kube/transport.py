@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -47,6 +48,7 @@ class Connection:
         self._sock = sock
         self._http = h11.Connection(h11.CLIENT)
         self._is_used = False
+        self._made_at = self._used_at = time.monotonic()
         self._has_answered = False  # the request under way
         self._has_ended = False
 
@@ -63,6 +65,11 @@ class Connection:
         except OSError:
             pass
         return False
+
+    def is_fresh(self, idle: float, age: float) -> bool:
+        """Whether it was used less than `idle` seconds ago, and made less than `age` seconds ago."""
+        now = time.monotonic()
+        return now - self._used_at < idle and now - self._made_at < age
 
     def exchange(self, request: Request, deadline: Deadline) -> Response:
         """Send a request and return the whole answer.
@@ -82,7 +89,7 @@ class Connection:
             if self._has_ended:
                 raise self._lost("it closed the connection in the middle of its answer") from error
             raise NotHttp(f"what it answers is not HTTP ({error})") from error
-        self._is_used = True
+        self._is_used, self._used_at = True, time.monotonic()
         return response
 
     def close(self) -> None:

@@ -8,12 +8,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Protocol, TypeVar
 
 from cni.protocol import gojson, versions
 from cni.protocol.errors import DecodingFailure, InvalidConfig, InvalidEnvironment
+from cni.protocol.memory import Memory
 
 T = TypeVar("T")
 
@@ -48,7 +49,8 @@ class Request:
     """One call: what to do, the CNI_ variables, the bytes of stdin.
 
     `executable` is the file that was called; delegates of the same make may run in this process.
-    `files` is where the call's paths lead, None for what this process itself sees.
+    `files` is where the call's paths lead, None for what this process itself sees. `memory` is what this
+    process keeps for the calls after this one.
     """
 
     command: str
@@ -56,6 +58,7 @@ class Request:
     stdin: bytes
     executable: str | None = None
     files: Files | None = None
+    memory: Memory = field(default_factory=Memory, compare=False, repr=False)
 
     def variable(self, name: str) -> str:
         """Return an environment variable; unset and empty are the same."""

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from cni.kube import errors
-from cni.kube.client import JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH, Client
+from cni.kube.client import JSON_PATCH, MERGE_PATCH, METADATA_ONLY, STRATEGIC_MERGE_PATCH, Client
 from cni.kube.config import load
 from cni.kube.deadline import Limits
 from cni.kube.errors import ApiError
@@ -695,6 +695,60 @@ def test_metadata_alone_can_be_asked_for(pods: Cluster) -> None:
     assert page["kind"] == "PartialObjectMetadataList"
     assert page["items"][0]["metadata"]["name"] == "web-0"
     assert "spec" not in page["items"][0]
+
+
+def test_a_patch_is_answered_by_the_metadata_alone_where_that_is_asked_for(cluster: Cluster) -> None:
+    created = cluster.api.create(cluster.pool(), pool("a"))
+    path, value = "/spec/allocations/7", {"id": "x", "podref": "default/web-0"}
+    operation = {"op": "add", "path": path, "value": value}
+    answer = cluster.api.patch(cluster.pool("a"), [operation], accept=METADATA_ONLY)
+    assert answer["kind"] == "PartialObjectMetadata"
+    assert "spec" not in answer
+    found = cluster.api.get(cluster.pool("a"))
+    assert found["spec"]["allocations"]["7"] == value
+    assert answer["metadata"] == found["metadata"]
+    assert found["metadata"]["uid"] == created["metadata"]["uid"]
+
+
+def test_the_generation_counts_changes_of_the_spec_and_no_others(cluster: Cluster) -> None:
+    generations = [cluster.api.create(cluster.pool(), pool("a"))["metadata"]["generation"]]
+    entry = {"id": "x", "podref": "default/web-0"}
+    for operation in (
+        {"op": "add", "path": "/spec/allocations/7", "value": entry},
+        {"op": "add", "path": "/spec/allocations/7", "value": entry},
+        {"op": "add", "path": "/metadata/annotations", "value": {"a": "b"}},
+        {"op": "remove", "path": "/spec/allocations/7"},
+    ):
+        answer = cluster.api.patch(cluster.pool("a"), [operation], accept=METADATA_ONLY)
+        generations.append(answer["metadata"]["generation"])
+    assert generations == [1, 2, 2, 2, 3]
+
+
+def test_a_patch_can_test_the_generation_and_the_uid(cluster: Cluster) -> None:
+    created = cluster.api.create(cluster.pool(), pool("a"))
+    tests = [
+        {"op": "test", "path": "/metadata/uid", "value": created["metadata"]["uid"]},
+        {"op": "test", "path": "/metadata/generation", "value": 1},
+        {"op": "add", "path": "/spec/allocations/7", "value": {"id": "x", "podref": "default/web-0"}},
+    ]
+    cluster.api.patch(cluster.pool("a"), tests)
+    with pytest.raises(errors.Invalid) as caught:
+        cluster.api.patch(cluster.pool("a"), tests)
+    assert not caught.value.causes
+
+
+def test_a_patch_can_let_go_of_who_has_set_what(cluster: Cluster) -> None:
+    cluster.api.create(cluster.pool(), pool("a"))
+    for number in range(50):
+        entry = {"id": "x", "podref": "default/web-0"}
+        operations: list[dict[str, Any]] = [
+            {"op": "add", "path": f"/spec/allocations/{number}", "value": entry},
+            {"op": "add", "path": "/metadata/managedFields", "value": [{}]},
+        ]
+        cluster.api.patch(cluster.pool("a"), operations)
+    found = cluster.api.get(cluster.pool("a"))
+    assert len(found["spec"]["allocations"]) == 50
+    assert len(json.dumps(found["metadata"].get("managedFields"))) < 500
 
 
 # Watches

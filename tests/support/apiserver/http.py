@@ -173,7 +173,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command == "PUT":
             return Answer(200, _encoded(objects.replace(place, body)))
         if self.command == "PATCH":
-            return Answer(200, _encoded(objects.patch(place, self._content_type(), body)))
+            return Answer(200, _encoded(self._viewed(objects.patch(place, self._content_type(), body))))
         return Answer(200, _encoded(objects.delete(place, body)))
 
     def _content_type(self) -> str:

@@ -130,6 +130,8 @@ class Objects:
         self._check_versions(resource, name, wanted, old)
         kept = {key: old[key] for key in _SYSTEM if key in old}
         metadata = {**wanted, **kept, "resourceVersion": old["resourceVersion"]}
+        if metadata.get("managedFields") == [{}]:
+            del metadata["managedFields"]  # which is how they are let go
         if resource.is_namespaced:
             metadata["namespace"] = place.namespace
         new = self._prepared(resource, {**new, "metadata": metadata}, present, place.subresource)
