@@ -18,7 +18,7 @@ from cni.protocol.notes import note
 from cni.protocol.request import AttachmentKey, Request, parse_cni_args
 from cni.protocol.result import Interface, Result, prev_result, required_prev_result
 from cni.state import Journal, Record
-from cni.undo import undo_on_error, uninterrupted
+from cni.undo import too_late, undo_on_error, uninterrupted
 
 R = TypeVar("R", bound=Record)
 
@@ -50,6 +50,11 @@ class Attaching(Generic[R]):
         ipam = self._request.network.ipam_type
         self.record = self.record.model_copy(update={**taken, "delegates": (ipam,) if ipam else ()})
         self._journal.update(self.record)
+
+    def done(self, result: Result) -> Result:
+        """Return ADD's result; from now on a signal stops nothing."""
+        too_late()
+        return result
 
     def addresses(self) -> Result | None:
         """Call the IPAM plugin; None if there is none, which means an attachment without addresses.

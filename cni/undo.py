@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from cni.protocol.signals import uninterrupted as uninterrupted  # a part of undoing to those who undo
+from cni.protocol.signals import too_late as too_late  # parts of undoing to those who undo
+from cni.protocol.signals import uninterrupted as uninterrupted
 
 _RESERVE = 2 << 20  # bytes for undoing; only addresses, no page of it is ever touched
 

@@ -20,7 +20,7 @@ from cni.protocol.notes import note
 from cni.protocol.plugin import Plugin
 from cni.protocol.request import AttachmentKey, Request, listed, parse_cni_args
 from cni.protocol.result import IpConfig, Result, Route, required_prev_result
-from cni.undo import undo_on_error, uninterrupted
+from cni.undo import too_late, undo_on_error, uninterrupted
 from ipam.reservation import Reservations
 
 # The same CNI_ARGS reach the interface plugin, so its keys are no mistake here.
@@ -76,6 +76,7 @@ def _reserve(request: Request, addresses: list[StaticAddress]) -> None:
             with uninterrupted():
                 if reservations.take(str(each.address.ip), request.key):
                     undo.callback(reservations.give_back, str(each.address.ip))
+        too_late()
 
 
 def delete(request: Request) -> None:

@@ -19,7 +19,7 @@ from cni.protocol.plugin import Plugin
 from cni.protocol.request import AttachmentKey, Request
 from cni.protocol.result import IpConfig, Result, required_prev_result
 from cni.state import AttachmentExists, Journal
-from cni.undo import undo_on_error, uninterrupted
+from cni.undo import too_late, undo_on_error, uninterrupted
 from ipam.asked import Asked, owner_of
 from ipam.config import WhereaboutsConf
 from ipam.holding import Holding, Patience, Place, claim_of, journal_of, noted
@@ -82,6 +82,7 @@ def _claimed(request: Request, conf: WhereaboutsConf, asked: Asked) -> list[tupl
             claims.append(_claim(store, beside, asked.owner))
         if store.wants_notes:
             journal.update(holding.model_copy(update={"claims": tuple(map(noted, claims))}))
+        too_late()
     return list(zip(wishes, claims, strict=True))
 
 

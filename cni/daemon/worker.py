@@ -59,6 +59,7 @@ class Worker:
                 told, fds = self._next_job()
                 report = self._carry_out(told, fds)
                 self._daemon.sendall(packed(report))
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, tuple(_REASONS))
         os._exit(0)
 
     def _on_signal(self, number: int, _frame: object) -> None:

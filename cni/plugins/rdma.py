@@ -61,9 +61,9 @@ def add(request: Request, conf: RdmaConf) -> Result:
     with ExitStack() as stack:
         into = stack.enter_context(netns.opened(request.netns))
         device = rdma.movable(_address(request, conf, result, into))
-        stack.enter_context(ATTACHMENTS.attaching(request, into, device=device))
+        attaching = stack.enter_context(ATTACHMENTS.attaching(request, into, device=device))
         rdma.move_in(device, into)
-    return result
+        return attaching.done(result)
 
 
 def check(request: Request, conf: RdmaConf) -> None:

@@ -21,6 +21,7 @@ from cni.protocol.notes import note
 from cni.protocol.plugin import Reply, run
 from cni.protocol.request import Request
 from cni.protocol.result import Result
+from cni.protocol.signals import again_in_time
 
 CLIENT_MARK = b"podrail-client: this file is podrail's own executable"  # every static client holds it
 _SCRIPT_LIMIT = 4096  # bytes; our executables are short scripts
@@ -120,7 +121,8 @@ def _call(plugin_type: str, request: Request, verb: str) -> Reply:
     request = request.with_variables(CNI_COMMAND=verb)
     executable = find(plugin_type, request)
     if is_ours(plugin_type, executable, request):
-        reply = run(plugin_type, replace(request, executable=str(executable)))
+        with again_in_time():
+            reply = run(plugin_type, replace(request, executable=str(executable)))
     else:
         reply = _execute(plugin_type, executable, request)
     if reply.exit_status:

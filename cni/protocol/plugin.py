@@ -64,7 +64,8 @@ def run(plugin_type: str, request: Request, precondition: Callable[[Request], No
         versions.check(network.version, request.command)
         if precondition and request.command in ("ADD", "DEL"):
             precondition(request)
-        return _answered(_act(registry.load(plugin_type), request), version)
+        result = _act(registry.load(plugin_type), request)
+        return Reply(_document(result.render(version)) if result else b"", 0)
     except CniError as error:
         failure = error
     except Terminated as error:
@@ -86,14 +87,6 @@ def run(plugin_type: str, request: Request, precondition: Callable[[Request], No
     return failed(failure, request, version)
 
 
-def _answered(result: Result | None, version: str) -> Reply:
-    """Answer a call that is done: a signal that comes only now has nothing to stop."""
-    try:
-        return Reply(_document(result.render(version)) if result else b"", 0)
-    except Terminated:
-        return _answered(result, version)
-
-
 def _note_traceback(request: Request) -> None:
     with suppress(Exception):  # such as too many open files: the answer is owed all the same
         from traceback import format_exc  # 5 ms, for what should never happen
@@ -105,7 +98,9 @@ def stopped(request: Request, error: Terminated) -> Reply:
     """Answer a call that a signal ended."""
     failure = CniError(
         f"{request.command} was stopped by {error}",
-        why="What it had done was undone.",
+        why="What it had done was undone."
+        if request.command == "ADD" and not getattr(error, "__notes__", ())
+        else "What was not done yet is done by the next call.",
         fix="Call it again.",
         code=Code.TRY_AGAIN_LATER,
     )

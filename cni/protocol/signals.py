@@ -21,3 +21,21 @@ def uninterrupted() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def too_late() -> None:
+    """Let these signals wait from now on: what the call has done stands, and its answer is owed.
+
+    The last step of what a signal would undo. One that came before it is raised here at the latest.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+
+
+@contextmanager
+def again_in_time() -> Iterator[None]:
+    """After the block, such as a delegate's call, signals may stop the call that it is a part of."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -49,12 +49,13 @@ def add(request: Request, conf: HostDeviceConf) -> Result:
         )
         if found.link is None:
             attaching.made()
-            return attached(request, conf, _described(request, found, None), attaching.addresses())
+            described = _described(request, found, None)
+            return attaching.done(attached(request, conf, described, attaching.addresses()))
         moved = moved_in(found.link, host, sandbox, request.ifname, alias=found.link.name)
         attaching.made(index=moved.index)
         ipam = attaching.addresses()
         activate(sandbox, moved, request, conf, ipam)
-        return attached(request, conf, _described(request, found, moved), ipam)
+        return attaching.done(attached(request, conf, _described(request, found, moved), ipam))
 
 
 def check(request: Request, conf: HostDeviceConf) -> None:

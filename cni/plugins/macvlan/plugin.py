@@ -79,7 +79,7 @@ def add(request: Request, conf: MacvlanConf) -> Result:
             link = _with_mac_of(opened.sandbox, link, conf, ipam)
         _set_up(opened, request, conf, link, master, ipam)
         described = Interface(name=link.name, mac=link.mac, sandbox=request.netns)
-        return attached(request, conf, described, ipam)
+        return attaching.done(attached(request, conf, described, ipam))
 
 
 def check(request: Request, conf: MacvlanConf) -> None:

@@ -29,6 +29,7 @@ from cni.protocol.errors import CniError, Code, InvalidConfig
 from cni.protocol.plugin import Plugin
 from cni.protocol.request import AttachmentKey, Request
 from cni.protocol.result import Result, prev_result
+from cni.undo import too_late
 
 _POLL_SECONDS = 0.1
 
@@ -122,6 +123,7 @@ def _attached(store: Store, pod: Pod, plan: Sequence[Planned]) -> Result:
                     for each, result in attached
                 ]
             )
+            too_late()
             return settled[0]
 
 

@@ -69,7 +69,7 @@ def add(request: Request, conf: SriovConf) -> Result:
         if link is None:
             attaching.made()
             described = _described(request, taken, mac=_program_mac(wanted, taken))
-            return attached(request, conf, described, attaching.addresses())
+            return attaching.done(attached(request, conf, described, attaching.addresses()))
         moved = moved_in(link, host, sandbox, request.ifname, alias=attaching.record.device.name)
         attaching.made(index=moved.index)
         if wanted.mac and moved.mac != wanted.mac:
@@ -78,7 +78,8 @@ def add(request: Request, conf: SriovConf) -> Result:
         ipam = attaching.addresses()
         if ipam:
             addressing.apply(sandbox, moved, ipam, dad=conf.dad, announces=conf.announce, probes=conf.probe)
-        return attached(request, conf, _described(request, taken, mac=moved.mac, mtu=moved.mtu), ipam)
+        described = _described(request, taken, mac=moved.mac, mtu=moved.mtu)
+        return attaching.done(attached(request, conf, described, ipam))
 
 
 def delete(request: Request) -> None:

@@ -1,0 +1,110 @@
+"""A signal that asks a call to end, wherever it comes: ADD is undone, or its result is the answer."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from contextlib import suppress
+from types import FrameType, TracebackType
+from typing import Any, NoReturn, Self
+
+import pytest
+
+from cni.protocol.errors import Terminated
+from cni.protocol.plugin import run
+from cni.protocol.signals import STOPPING
+from tests.support.world import Answer, Namespace, WarmWorld, rail, static
+
+FILE_STORE = {"type": "whereabouts", "datastore": "file", "range": "10.1.0.0/24"}
+LAST = 80  # places before the end of a call, each of which is tried; the work is done at one of them
+
+
+class Places:
+    """Counts where CPython looks for signals within a call of a plugin, and raises SIGTERM at one of them.
+
+    It looks when a function begins, when one in C has returned, and in loops, which are left out.
+    """
+
+    def __init__(self, at: int | None = None) -> None:
+        self.at = at
+        self.count = 0
+        self.place = ""
+        self.was_held = False  # the signal, until the call was over
+        self._calls = 0  # of plugins, one within another
+
+    def __enter__(self) -> Self:
+        self._handlers = {number: signal.signal(number, self._terminate) for number in STOPPING}
+        sys.setprofile(self._notice)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
+        sys.setprofile(None)
+        self.was_held = signal.SIGTERM in signal.sigpending()
+        for number in STOPPING:
+            signal.signal(number, signal.SIG_IGN)  # which drops those that wait
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+
+    def _notice(self, frame: FrameType, event: str, _argument: object) -> None:
+        if frame.f_code is run.__code__ and event in ("call", "return"):
+            self._calls += 1 if event == "call" else -1
+        if self._calls and event in ("call", "c_return"):
+            self.count += 1
+            if self.count == self.at:
+                sys.setprofile(None)
+                self.place = f"{frame.f_code.co_filename}:{frame.f_lineno} ({frame.f_code.co_name}, {event})"
+                signal.raise_signal(signal.SIGTERM)
+
+    def _terminate(self, number: int, _frame: object) -> NoReturn:
+        for other in STOPPING:
+            signal.signal(other, signal.SIG_IGN)
+        raise Terminated(signal.Signals(number).name)
+
+
+@pytest.fixture
+def world(host: Namespace, sandbox: Namespace, tmp_path: Any) -> WarmWorld:
+    host.add_veth("eth0")
+    sandbox.without_link_local()
+    return WarmWorld(host, sandbox, tmp_path / "state")
+
+
+def trial(world: WarmWorld, conf: dict[str, Any], at: int | None = None) -> tuple[Places, Answer | None]:
+    answer = None
+    with Places(at) as places, suppress(Terminated):  # before and after `run`, the executable answers
+        answer = world.call("ADD", conf)
+    return places, answer
+
+
+@pytest.mark.parametrize(
+    "conf",
+    [
+        pytest.param(rail(ipam=static("10.1.0.5/24", reserve=True)), id="macvlan-with-static"),
+        pytest.param(rail(type="host-device", device="eth0"), id="host-device-with-static"),
+        pytest.param(
+            {"cniVersion": "1.0.0", "name": "pod", "type": "multus", "delegates": [rail(ipam=FILE_STORE)]},
+            id="multus",
+        ),
+    ],
+)
+def test_add_is_undone_or_answered_with_its_result(
+    world: WarmWorld, conf: dict[str, Any], exhaustive: bool
+) -> None:
+    for _ in range(3):  # the first ones load what is loaded once
+        whole = trial(world, conf)[0].count
+        world.delete(conf)
+    before = world.host.links()["eth0"]["ifindex"], world.sandbox.links().keys()
+    end = max(1, whole - LAST)
+    held = 0
+    for step in [*range(1, end, 1 if exhaustive else -(-end // 20)), *range(end, whole)]:
+        places, answer = trial(world, conf, step)
+        if answer and answer.status == 0:
+            # It waited, or got lost in what Python clears away by itself, or the call was shorter this time.
+            assert answer.json["interfaces"][0]["name"] == "net1"
+            held += places.was_held
+            world.delete(conf)
+        elif answer:
+            assert (answer.code, "stopped by SIGTERM" in answer.json["msg"]) == (11, True), answer
+        now = world.host.links()["eth0"]["ifindex"], world.sandbox.links().keys()
+        assert (now, world.records()) == (before, []), f"{step} of {whole}: {places.place}"
+    assert held
