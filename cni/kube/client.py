@@ -22,6 +22,7 @@ from typing import Any, Self
 from cni.kube.config import KubeConfig
 from cni.kube.deadline import Deadline, Limits
 from cni.kube.errors import Gone
+from cni.kube.remembered import Objects
 from cni.kube.retry import Backoff
 from cni.kube.session import Server, Session, chance
 from cni.protocol.memory import Memory
@@ -42,6 +43,7 @@ class Client:
     ) -> None:
         server = Server(config) if memory is None else Server.remembered(config, memory)
         self._session = Session(server, limits or Limits())
+        self._objects = Objects() if memory is None else memory.kept(("objects", config), Objects)
 
     @property
     def config(self) -> KubeConfig:
@@ -65,7 +67,7 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        self._session.server.close()
+        self._session.server.rest()
 
     def get(self, path: str, **query: str) -> dict[str, Any]:
         """Return an object; `resourceVersion="0"` takes it from the API server's cache.
@@ -75,6 +77,18 @@ class Client:
             ApiError: as `cni.kube.errors` says, here and below.
         """
         return self._session.request("GET", path, query)
+
+    def get_settled(self, path: str, created: str) -> dict[str, Any]:
+        """Return an object as it was at some time after `created`, a creationTimestamp; as `get` otherwise.
+
+        It may come from an earlier call of this process, and must not be changed.
+        """
+        found = self._objects.recall(path, created)
+        if found is None:
+            answer = self._session.dated("GET", path, {})
+            self._objects.remember(path, answer)
+            found = answer.body
+        return found
 
     def list(self, path: str, limit: int = 500, **query: str) -> Iterator[dict[str, Any]]:
         """Yield the objects of a collection, in pages; `labelSelector` and `fieldSelector` as in the API.

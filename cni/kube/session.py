@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -29,6 +30,7 @@ from cni.kube.errors import (
     failure,
 )
 from cni.kube.paths import Target, checked
+from cni.kube.remembered import Dated
 from cni.kube.retry import Backoff, retry_after
 from cni.kube.transport import Connection, NotHttp, Request, Response
 from cni.protocol.errors import CniError
@@ -38,6 +40,7 @@ _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete
 _MOST_FAILURES = 5  # of one request, where nothing says how long it may take to get better
 _BACKOFF = Backoff()
 _MOST_IDLE = 30.0  # seconds: a balancer between us drops what is silent, and does not always say so
+_MOST_RESTING = 2  # connections: for a call, and for its events beside it
 _MOST_AGE = 300.0  # seconds: certificates rotate, ours and the server's
 
 
@@ -46,12 +49,15 @@ class Server:
 
     def __init__(self, config: KubeConfig) -> None:
         self.config = config
+        self.is_remembered = False
         self._idle: list[Connection] = []  # append and pop are atomic: threads may share it
 
     @classmethod
     def remembered(cls, config: KubeConfig, memory: Memory) -> Server:
         """Return the server of an earlier call of this process with the same configuration, or a new one."""
-        return memory.kept(config, lambda: cls(config))
+        found = memory.kept(config, lambda: cls(config))
+        found.is_remembered = True
+        return found
 
     def connection(self, deadline: Deadline) -> Connection:
         """Return a connection that waits, or else a new one."""
@@ -64,6 +70,11 @@ class Server:
 
     def keep(self, connection: Connection) -> None:
         self._idle.append(connection)
+
+    def rest(self) -> None:
+        """Close the connections that the next client will not want: all, or all but a few."""
+        while len(self._idle) > (_MOST_RESTING if self.is_remembered else 0):
+            self._idle.pop(0).close()
 
     def renew_credential(self) -> None:
         with suppress(CniError):  # a kubeconfig that is being written: what we have is what counts
@@ -93,6 +104,18 @@ class Session:
         accept: str = "application/json",
     ) -> dict[str, Any]:
         """Make a request until it is answered or may not be repeated, and return the answer's JSON."""
+        return self.dated(method, path, query, body, content_type, accept).body
+
+    def dated(
+        self,
+        method: str,
+        path: str,
+        query: dict[str, str] | None = None,
+        body: object = None,
+        content_type: str = "application/json",
+        accept: str = "application/json",
+    ) -> Dated:
+        """As `request`, and tell when that was."""
         call = self._call(method, path)
         data = b"" if body is None else json.dumps(body, separators=(",", ":")).encode()
         headers = {"Accept": accept, **({"Content-Type": content_type} if data else {})}
@@ -118,15 +141,19 @@ class Session:
             raise error
         self.deadline.sleep(wait)
 
-    def _authorized(self, call: Call, request: Request) -> dict[str, Any]:
+    def _authorized(self, call: Call, request: Request) -> Dated:
         """Make a request, and once more if the credential was exchanged for another meanwhile."""
         used = self.server.config.authorization()
         try:
             return self._once(call, self._complete(request, used))
         except Unauthorized:
+            # Connections speak for the certificate with which they were made.
+            self.server.close()
             self.server.renew_credential()
             renewed = self.server.config.authorization()
-            if renewed == used:
+            tls = self.server.config.tls
+            is_by_certificate = self.server.is_remembered and tls is not None and tls.certificate is not None
+            if renewed == used and not is_by_certificate:
                 raise
             return self._once(call, self._complete(request, renewed))
 
@@ -141,12 +168,13 @@ class Session:
         }
         return replace(request, target=config.base + request.target, headers=headers)
 
-    def _once(self, call: Call, request: Request) -> dict[str, Any]:
+    def _once(self, call: Call, request: Request) -> Dated:
         if self._silence is None:
             self._silence = Deadline.after(self.limits.silence)
         deadline = self._limit().or_after(self.limits.request)
         if not deadline.left():
             raise Unreachable(call, "the time for the whole operation is over")
+        began = time.monotonic()
         try:
             response = self._exchange_fresh_or_kept(call, request, deadline)
         except Lost as lost:
@@ -158,7 +186,8 @@ class Session:
         except NotHttp as error:
             raise NotAnApiServer(call, str(error)) from error
         self._silence = None
-        return self._object(call, response)
+        body = self._object(call, response)
+        return Dated(body, response.headers.get("date", ""), time.monotonic() - began)
 
     def _exchange_fresh_or_kept(self, call: Call, request: Request, deadline: Deadline) -> Response:
         try:

@@ -34,11 +34,6 @@ def stubs(multus: Multus, tmp_path: Path) -> Callable[..., StubPlugin]:
     return make
 
 
-@pytest.fixture(scope="session")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("authority"))
-
-
 @pytest.fixture
 def cluster(multus: Multus, host: Namespace, authority: Authority, tmp_path: Path) -> Iterator[Cluster]:
     with running_cluster(multus, host, authority, tmp_path / "server") as cluster:

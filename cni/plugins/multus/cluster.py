@@ -52,8 +52,13 @@ def read_pod(api: Client, args: PodArgs) -> JsonObject:
     return pod
 
 
-def read_networks(api: Client, references: Iterable[Reference]) -> dict[Reference, JsonObject | Exception]:
-    """Return the networks, read side by side and each once, or why one could not be read."""
+def read_networks(
+    api: Client, references: Iterable[Reference], created: str = ""
+) -> dict[Reference, JsonObject | Exception]:
+    """Return the networks, read side by side and each once, or why one could not be read.
+
+    As they were after the pod was `created`: a warm process may have read them for another pod.
+    """
     waiting = list(dict.fromkeys(references))
     found: dict[Reference, JsonObject | Exception] = {}
 
@@ -61,7 +66,7 @@ def read_networks(api: Client, references: Iterable[Reference]) -> dict[Referenc
         with suppress(IndexError):
             while True:
                 reference = waiting.pop()  # atomic
-                found[reference] = _network(api, reference)
+                found[reference] = _network(api, reference, created)
 
     helpers = [Thread(target=read, daemon=True) for _ in range(min(len(waiting), _MOST_READERS) - 1)]
     for helper in helpers:
@@ -98,11 +103,11 @@ def write_status(api: Client, pod: JsonObject, text: str) -> None:
             return  # another pod by now, or it was written after all
 
 
-def _network(api: Client, reference: Reference) -> JsonObject | Exception:
+def _network(api: Client, reference: Reference, created: str) -> JsonObject | Exception:
     namespace, name = reference
     version, plural = _NETWORKS
     try:
-        return api.get(resource(version, plural, namespace=namespace, name=name))
+        return api.get_settled(resource(version, plural, namespace=namespace, name=name), created)
     except Exception as error:  # for the thread that asked; here nobody would hear of it
         return error
 

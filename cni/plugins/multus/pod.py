@@ -94,7 +94,7 @@ def connected(conf: MultusConf, request: Request, *, patient: bool = True) -> It
     else:
         limits = Limits(connect=2.0, request=3.0, silence=4.0, operation=8.0)
     config = load(conf.kubeconfig) if conf.kubeconfig else in_cluster(request.environment)
-    with Client(config, limits) as api:
+    with Client(config, limits, request.memory) as api:
         yield api
 
 

@@ -35,7 +35,8 @@ def plan(
     """
     wanted = [*_of_every_pod(conf, api, pod), *_of_annotation(conf, api, pod)]
     selections = [each for each in wanted if isinstance(each, Selection)]
-    networks = _read(api, selections) if api and selections else {}
+    created = str(pod["metadata"].get("creationTimestamp") or "") if pod else ""
+    networks = _read(api, selections, created) if api and selections else {}
     planned = [_planned(each, networks, conf) for each in wanted]
     return numbered([*planned, *auxiliary(conf)], ifname)
 
@@ -88,10 +89,12 @@ def _check_isolation(conf: MultusConf, selection: Selection, namespace: str, all
         )
 
 
-def _read(api: Client, selections: Sequence[Selection]) -> dict[Reference, JsonObject | Exception]:
+def _read(
+    api: Client, selections: Sequence[Selection], created: str
+) -> dict[Reference, JsonObject | Exception]:
     from cni.plugins.multus.cluster import read_networks
 
-    return read_networks(api, [(each.namespace, each.name) for each in selections])
+    return read_networks(api, [(each.namespace, each.name) for each in selections], created)
 
 
 def _planned(wanted: Wanted, networks: dict[Reference, JsonObject | Exception], conf: MultusConf) -> Planned:
