@@ -67,11 +67,7 @@ class Attaching(Generic[R]):
             return None
         result = delegate.add(ipam, self._request)
         if not result.ips:
-            raise InvalidConfig(
-                "IPAM plugin returned missing IP config",
-                why=f'The IPAM plugin "{ipam}" gave no address.',
-                fix='Configure addresses in "ipam", or leave "ipam" out for an interface without any.',
-            )
+            raise missing_addresses(ipam)
         return result
 
 
@@ -186,13 +182,30 @@ class Attachments(Generic[R]):
             InvalidConfig: code 7, it is this plugin itself, which would call itself without end.
         """
         ipam = request.network.ipam_type
-        if ipam == self.plugin:
-            raise InvalidConfig(
-                f'"{ipam}" cannot be its own IPAM plugin',
-                why='"ipam.type" names a plugin that attaches interfaces; it gives no addresses.',
-                fix='Set "ipam.type" to an IPAM plugin such as "static", or leave "ipam" out.',
-            )
+        refuse_own_ipam(ipam, self.plugin)
         return ipam
+
+
+def refuse_own_ipam(ipam: str, plugin: str) -> None:
+    """Refuse a plugin as its own IPAM plugin.
+
+    Raises:
+        InvalidConfig: code 7.
+    """
+    if ipam == plugin:
+        raise InvalidConfig(
+            f'"{ipam}" cannot be its own IPAM plugin',
+            why='"ipam.type" names a plugin that attaches interfaces; it gives no addresses.',
+            fix='Set "ipam.type" to an IPAM plugin such as "static", or leave "ipam" out.',
+        )
+
+
+def missing_addresses(ipam: str) -> CniError:
+    return InvalidConfig(
+        "IPAM plugin returned missing IP config",
+        why=f'The IPAM plugin "{ipam}" gave no address.',
+        fix='Configure addresses in "ipam", or leave "ipam" out for an interface without any.',
+    )
 
 
 def attached(request: Request, conf: AttachmentConf, link: Interface, ipam: Result | None) -> Result:

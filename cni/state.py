@@ -126,6 +126,12 @@ class Journal(Generic[R]):
             return record
         return None
 
+    def look(self, network: str, container_id: str, ifname: str) -> R | None:
+        """Return an attachment's record as `find` does, and change nothing."""
+        record = self._read(self._path(network, container_id, ifname))
+        is_it = record and (record.network, *record.key) == (network, container_id, ifname)
+        return record if is_it else None
+
     def all(self, network: str | None = None) -> list[R]:
         """Return the records of a network, or of all."""
         folders = [self._root / durable.component(network)] if network else durable.listed(self._root, "*")

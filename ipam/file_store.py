@@ -62,6 +62,12 @@ class FileStore:
             pool.sync_claimed(int(claim.address))
         return claim
 
+    def candidate(self, wish: Wish, owner: Owner) -> Ip:
+        pool = self._pool(wish.pool)
+        mine = [each for each in pool.held_by(owner) if not self._is_elsewhere(pool, wish, owner, each)]
+        kept = self._kept(pool, wish, owner, [each for each in mine if each.address not in wish.taken])
+        return kept.address if kept else pool.address(self._choice(pool, wish))
+
     def release(
         self,
         owner: Owner,
@@ -179,13 +185,18 @@ class FileStore:
         """Return what the owner holds in the pool beside what it has of its other ranges."""
         mine = []
         for each in pool.held_by(owner):
-            reserver = pool.reserver(int(each.address)) if wish.is_unique else None
-            if reserver and not reserver.is_same_holder(owner):
+            if self._is_elsewhere(pool, wish, owner, each):
+                reserver = pool.reserver(int(each.address))
                 note(owner.name, f"{each.address} is held through another pool by {reserver}")
                 self._drop(pool, each)
             elif each.address not in wish.taken:
                 mine.append(each)
         return mine
+
+    def _is_elsewhere(self, pool: PoolFiles, wish: Wish, owner: Owner, held: Allocation) -> bool:
+        """Tell whether an owner's address has become another's through another pool."""
+        reserver = pool.reserver(int(held.address)) if wish.is_unique else None
+        return reserver is not None and not reserver.is_same_holder(owner)
 
     def _kept(self, pool: PoolFiles, wish: Wish, owner: Owner, mine: list[Allocation]) -> Allocation | None:
         """Return which of an owner's addresses answers a wish; the wanted one need not be linked."""
@@ -209,6 +220,9 @@ class FileStore:
     def _chosen(self, pool: PoolFiles, wish: Wish) -> int:
         """Return the address that is wanted, or the lowest free one, once it is known that it can be had."""
         pool.wake()
+        return self._choice(pool, wish)
+
+    def _choice(self, pool: PoolFiles, wish: Wish) -> int:
         number = int(wish.wanted) if wish.wanted else lowest_free(wish.range, self._held(pool, wish))
         if number is None:
             raise self._exhausted(pool, wish)
@@ -241,7 +255,7 @@ class FileStore:
         if wish.is_unique:
             held.append(pool.reservations)
         if wish.rest:
-            held.append(pool.resting)
+            held.append(pool.asleep())
         return [*held, Numbers.of(map(int, wish.taken))] if wish.taken else held
 
     def _holder(self, pool: PoolFiles, wish: Wish, number: int) -> str:

@@ -18,6 +18,7 @@ from ipam.kube_objects import Contended, Objects
 from ipam.kube_pool import KubePool, Operation
 from ipam.kube_reservations import Reservation
 from ipam.pool import Claim, Owner, reservation_name
+from ipam.ranges import Ip
 from ipam.store import AddressHeld, PoolExhausted, Wish, most_of
 
 _BACKOFF = Backoff(first=0.02, most=2.0)
@@ -62,6 +63,24 @@ class Attempt:
             if claim:
                 return claim
         raise Contended(self.wish.pool, self._failure)
+
+    def foreseen(self) -> Ip:
+        """Return the address that the claim would get if nobody else claimed meanwhile.
+
+        Raises:
+            CniError: as `made`.
+        """
+        self._read()
+        if self.wish.is_unique:
+            self._reserved = self._objects.reservations.all()
+        pool = self._present
+        kept = self._kept([number for number in pool.held_by(self.owner) if number not in self._taken])
+        number = self._chosen(pool) if kept is None else kept
+        if number is None:
+            raise self._exhausted(pool, len(pool.resting(self.wish.rest)))
+        if self.wish.wanted and self._is_reserved(pool, number):
+            raise AddressHeld(pool.address(number), self.wish.pool, "another, through another pool")
+        return pool.address(number)
 
     def _read(self, *, from_cache: bool = False) -> None:
         self._pool = self._objects.pool(self.wish.pool, from_cache=from_cache)

@@ -54,6 +54,9 @@ class KubeStore:
             self._undo(attempt, error)
             raise
 
+    def candidate(self, wish: Wish, owner: Owner) -> Ip:
+        return Attempt(self._claiming, wish, owner).foreseen()
+
     def _undo(self, attempt: Attempt, error: BaseException) -> None:
         if isinstance(error, Unreachable):
             self._silence = error

@@ -50,6 +50,15 @@ class BlockStore:
         with self.blocks.locked(wish.pool, self.patience):
             return self._from_blocks(wish, owner) or self._from_new_block(wish, owner)
 
+    def candidate(self, wish: Wish, owner: Owner) -> Ip | None:
+        blocks = self.blocks.of(wish.pool)
+        held = [block for block in blocks if self.files.find(block.key, owner, wish.taken)]
+        for block in (*held, *(block for block in blocks if not block.is_leaving)):
+            inner = _within(block, wish)
+            if inner and (block in held or self.files.has_room(inner)):
+                return self.files.candidate(inner, owner)
+        return None
+
     def _from_blocks(self, wish: Wish, owner: Owner) -> Claim | None:
         for block in self.blocks.of(wish.pool):
             inner = _within(block, wish)

@@ -23,6 +23,7 @@ from cni import durable
 from cni.protocol.errors import CniError, Code
 from cni.protocol.notes import note
 from ipam.address_tree import AddressTree
+from ipam.allocator import Held, Numbers
 from ipam.pool import Allocation, Owner, PoolKey
 from ipam.ranges import Ip
 
@@ -151,6 +152,17 @@ class PoolFiles:
         with suppress(FileNotFoundError):
             return any(float(bed.name) > time.time() for bed in self._until.iterdir())
         return False
+
+    def asleep(self) -> Held:
+        """Return the addresses that rest, without those that `wake` would let go now."""
+        if not self._until.exists():
+            return self.resting
+        late = [bed for bed in self._until.iterdir() if float(bed.name) <= time.time()]
+        if not late:
+            return self.resting
+        beds = (bed for bed in self._until.iterdir() if bed not in late)
+        numbers = (self._number(sleeper.name) for bed in beds for sleeper in bed.iterdir())
+        return Numbers.of(number for number in numbers if number is not None)
 
     def wake(self) -> None:
         """Let those go whose rest has ended."""

@@ -43,14 +43,27 @@ class Reservations:
             holder = _owner(path)
             if holder == owner:
                 return False
-            who = f"{holder[1]} of container {holder[0]}" if holder else "an attachment that just went"
-            raise CniError(
-                f'the address {address} of network "{self.network}" is reserved',
-                why=f"{who} has it; the reservation is {path}.",
-                fix="Give this pod another address, or detach that one first.",
-                code=Code.ADDRESS_IN_USE,
-            ) from error
+            raise self._taken(address, holder) from error
         return True
+
+    def refuse_taken(self, address: str, owner: AttachmentKey) -> None:
+        """Refuse what `take` would refuse, and reserve nothing.
+
+        Raises:
+            CniError: code 105.
+        """
+        holder = _owner(self._folder / address)
+        if holder not in (None, owner):
+            raise self._taken(address, holder)
+
+    def _taken(self, address: str, holder: AttachmentKey | None) -> CniError:
+        who = f"{holder[1]} of container {holder[0]}" if holder else "an attachment that just went"
+        return CniError(
+            f'the address {address} of network "{self.network}" is reserved',
+            why=f"{who} has it; the reservation is {self._folder / address}.",
+            fix="Give this pod another address, or detach that one first.",
+            code=Code.ADDRESS_IN_USE,
+        )
 
     def give_back(self, address: str) -> None:
         durable.remove(self._folder / address, self.state)

@@ -17,6 +17,7 @@ from cni.protocol.addresses import Cidr, parse_cidr, parse_ip
 from cni.protocol.config import Dns, Flag, OptionalIp, PluginConf, Section, Text
 from cni.protocol.errors import CniError, Code, InvalidConfig
 from cni.protocol.notes import note
+from cni.protocol.planning import Plan, Planning
 from cni.protocol.plugin import Plugin
 from cni.protocol.request import AttachmentKey, Request, listed, parse_cni_args
 from cni.protocol.result import IpConfig, Result, Route, required_prev_result
@@ -64,6 +65,21 @@ def add(request: Request, conf: StaticConf) -> Result:
     _check_version_can_express(request, addresses)
     if conf.ipam.reserve:
         _reserve(request, addresses)
+    return _answer(conf, addresses)
+
+
+def plan(request: Request, conf: StaticConf, _planning: Planning) -> Plan:
+    """Return what ADD would answer."""
+    addresses = _addresses(request, conf)
+    _check_version_can_express(request, addresses)
+    if conf.ipam.reserve:
+        reservations = Reservations.of(request.environment, request.network.name)
+        for each in addresses:
+            reservations.refuse_taken(str(each.address.ip), request.key)
+    return Plan("static", request.network.name, request.ifname, result=_answer(conf, addresses))
+
+
+def _answer(conf: StaticConf, addresses: list[StaticAddress]) -> Result:
     ips = tuple(IpConfig(address=each.address, gateway=each.gateway) for each in addresses)
     return Result(ips=ips, routes=conf.ipam.routes, dns=conf.ipam.dns)
 

@@ -43,6 +43,15 @@ class Store(Protocol):
             CniError: code 11, the store is not to be had now.
         """
 
+    def candidate(self, wish: Wish, owner: Owner) -> Ip | None:
+        """Return the address that a claim would give just now, and change nothing.
+
+        None: a block of the range would be claimed first, and which one is not known.
+
+        Raises:
+            CniError: as `claim`.
+        """
+
     @property
     def wants_notes(self) -> bool:
         """Whether a release is cheaper when the journal knows the claims."""

@@ -43,7 +43,7 @@ def add(request: Request, conf: WhereaboutsConf) -> Result:
     log.write(
         "verbose", f"gave {', '.join(f'{claim.address} of {claim.pool}' for claim in claims) or 'none'}"
     )
-    ips = tuple(_ip_config(wish, claim, conf) for wish, claim in given)
+    ips = tuple(ip_config(wish, claim.address, conf) for wish, claim in given)
     return Result(ips=ips + asked.static, routes=conf.ipam.routes, dns=conf.ipam.dns)
 
 
@@ -52,19 +52,19 @@ def _claimed(request: Request, conf: WhereaboutsConf, asked: Asked) -> list[tupl
     journal = journal_of(request.environment)
     earlier = journal.find(request.network.name, *request.key)
     place = place_of(request, conf)
-    _check_pod_is_named(place, asked)
+    check_pod_is_named(place, asked)
     if earlier and earlier.place != place:
         note(request.attachment, f"gives back what it held in {earlier.place.path}")
         _give_back(request, journal, earlier)
         earlier = None
     # The record of this very call proves nothing of an entry that cannot be read.
     unproven = None if earlier else request.key
-    source = _source(request, conf, place)
+    source = source_of(request, conf, place)
     store = opened(
         place,
         request.environment,
         journal,
-        _patience(conf),
+        patience_of(conf),
         source,
         unproven=unproven,
         memory=request.memory,
@@ -74,7 +74,7 @@ def _claimed(request: Request, conf: WhereaboutsConf, asked: Asked) -> list[tupl
     claims: list[Claim] = []
     with undo_on_error() as undo:
         with uninterrupted():
-            holding, is_new = _recorded(request, journal, earlier, place, asked, _patience(conf))
+            holding, is_new = _recorded(request, journal, earlier, place, asked, patience_of(conf))
             undo.callback(_take_back, journal, store, holding, claims, is_new=is_new)
         for wish in wishes:
             # An attachment does not get an address twice, whichever of its ranges overlap.
@@ -100,11 +100,11 @@ def _claim(store: Store, wish: Wish, owner: Owner) -> Claim:
         ) from error
 
 
-def _source(request: Request, conf: WhereaboutsConf, place: Place) -> Callable[[Wish], BlockSource] | None:
+def source_of(request: Request, conf: WhereaboutsConf, place: Place) -> Callable[[Wish], BlockSource] | None:
     return block_source(request, conf) if place.kind == "blocks" else None
 
 
-def _check_pod_is_named(place: Place, asked: Asked) -> None:
+def check_pod_is_named(place: Place, asked: Asked) -> None:
     if place.kind != "file" and not asked.owner.podref:
         raise InvalidEnvironment(
             "CNI_ARGS names no pod: K8S_POD_NAME is missing",
@@ -114,7 +114,7 @@ def _check_pod_is_named(place: Place, asked: Asked) -> None:
         )
 
 
-def _patience(conf: WhereaboutsConf) -> Patience:
+def patience_of(conf: WhereaboutsConf) -> Patience:
     return Patience(request_timeout=conf.ipam.request_timeout, total_timeout=conf.ipam.total_timeout)
 
 
@@ -196,7 +196,7 @@ def _give_back_unrecorded(request: Request) -> None:
         note(request.attachment, f"nothing is recorded, and the configuration names no pool: {error}")
         return
     if is_any:
-        store = opened(place, request.environment, patience=_patience(conf), memory=request.memory)
+        store = opened(place, request.environment, patience=patience_of(conf), memory=request.memory)
         store.release(owner_of(request), pools_of(request, conf, store), rest=conf.ipam.rest_time)
 
 
@@ -214,7 +214,7 @@ def check(request: Request, conf: WhereaboutsConf) -> None:
 def _held(request: Request, conf: WhereaboutsConf, asked: Asked) -> list[Ip]:
     """Return what the attachment holds of each range."""
     place = place_of(request, conf)
-    store = opened(place, request.environment, patience=_patience(conf), memory=request.memory)
+    store = opened(place, request.environment, patience=patience_of(conf), memory=request.memory)
     holding = journal_of(request.environment).find(request.network.name, *request.key)
     addresses: list[Ip] = []
     for wish in wishes_of(request, conf, asked.wishes, store):
@@ -236,9 +236,9 @@ def status(request: Request, conf: WhereaboutsConf) -> None:
     failures: list[CniError] = []
     with collected(failures):
         place = place_of(request, conf)
-        source = _source(request, conf, place)
+        source = source_of(request, conf, place)
         store = opened(
-            place, request.environment, patience=_patience(conf), source=source, memory=request.memory
+            place, request.environment, patience=patience_of(conf), source=source, memory=request.memory
         )
         complaints = store.complaints(wishes_of(request, conf, asked.wishes, store))
     for failure in failures:
@@ -287,11 +287,12 @@ def _give_back_leftovers(request: Request, keep: frozenset[AttachmentKey]) -> No
                 store.release(owner, (), [Claim(pool, each.address)])
 
 
-def _ip_config(wish: Wish, claim: Claim, conf: WhereaboutsConf) -> IpConfig:
+def ip_config(wish: Wish, address: Ip, conf: WhereaboutsConf) -> IpConfig:
+    """Return what a wish's address is on the pod's interface."""
     gateway = conf.ipam.gateway
-    if gateway and gateway.version != claim.address.version:
+    if gateway and gateway.version != address.version:
         gateway = None  # no kernel takes a gateway of the other family
-    return IpConfig(address=wish.range.interface(claim.address), gateway=gateway)
+    return IpConfig(address=wish.range.interface(address), gateway=gateway)
 
 
 def _warn(request: Request, conf: WhereaboutsConf, asked: Asked) -> None:

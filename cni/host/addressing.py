@@ -10,6 +10,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass
 from typing import Literal
 
 from cni.host import sysctl
@@ -44,17 +45,13 @@ def apply(links: Links, link: Link, result: Result, *, dad: Dad, announces: bool
     """
     addresses = list(dict.fromkeys(ip.address for ip in result.ips))
     has_ipv6 = any(cidr.version == 6 for cidr in addresses)
-    links.netns.run(
-        lambda: _prepare_sysctls(
-            link.name, has_ipv6=has_ipv6, is_optimistic=dad == "optimistic", notifies=announces
-        )
-    )
+    links.netns.run(lambda: _prepare_sysctls(settings(link.name, result, dad=dad, announces=announces)))
     if probes:
         links.set_up(link)
         refuse_taken(links.netns, link, addresses)
     waits = has_ipv6 and dad == "wait" and result.gateway_of(6) is not None
     flags = {"wait": 0, "optimistic": IFA_F_OPTIMISTIC, "off": IFA_F_NODAD}[dad]
-    routes = list(dict.fromkeys(_new_route(route, result) for route in result.routes))
+    routes = list(dict.fromkeys(new_route(route, result) for route in result.routes))
     with _watched(links, link) if waits else nullcontext() as listener:
         links.configure(link, addresses, routes, ipv6_flags=flags)
         if not link.kind and (announces or waits):
@@ -66,7 +63,12 @@ def apply(links: Links, link: Link, result: Result, *, dad: Dad, announces: bool
         announce(links.netns, link, settled)
 
 
-def _new_route(route: Route, result: Result) -> NewRoute:
+def new_route(route: Route, result: Result) -> NewRoute:
+    """Return a route of a result as the kernel gets it: the gateway is its own or its family's first.
+
+    Raises:
+        InvalidConfig: code 7, the gateway is of another family.
+    """
     is_on_link = route.scope is not None and route.scope >= _SCOPE_LINK
     gateway = route.gw or (None if is_on_link else result.gateway_of(route.dst.version))
     if gateway and gateway.version != route.dst.version:
@@ -86,21 +88,43 @@ def _new_route(route: Route, result: Result) -> NewRoute:
     )
 
 
-def _prepare_sysctls(ifname: str, *, has_ipv6: bool, is_optimistic: bool, notifies: bool) -> None:
-    if has_ipv6:
-        for name in ("lo", ifname):
-            if sysctl.read("ipv6", name, "disable_ipv6") not in ("0", None):
-                sysctl.write("ipv6", name, "disable_ipv6", "0")
-        sysctl.write("ipv6", ifname, "keep_addr_on_down", "1")
-    if has_ipv6 and is_optimistic:
-        with suppress(CniError):  # without it the kernel drops IFA_F_OPTIMISTIC, and detection is as usual
-            sysctl.write("ipv6", ifname, "optimistic_dad", "1")
-    if notifies:
-        # The kernel's own notices, for what sets the link down and up again later.
-        with suppress(CniError):
-            sysctl.write("ipv4", ifname, "arp_notify", "1")
-        with suppress(CniError):
-            sysctl.write("ipv6", ifname, "ndisc_notify", "1")
+@dataclass(frozen=True)
+class Setting:
+    """A sysctl of an interface in the sandbox."""
+
+    family: Literal["ipv4", "ipv6"]
+    ifname: str
+    name: str
+    value: str
+    is_usual: bool = False  # most sandboxes have it so: it is looked at before it is written
+    is_needed: bool = True  # without it ADD fails
+
+    @property
+    def path(self) -> str:
+        """Its path below /proc/sys, as `sysctl` takes it too."""
+        return f"net/{self.family}/conf/{self.ifname}/{self.name}"
+
+
+def settings(ifname: str, result: Result, *, dad: Dad, announces: bool) -> tuple[Setting, ...]:
+    """Return the sysctls that go with the addresses of a result."""
+    found: list[Setting] = []
+    if any(ip.address.version == 6 for ip in result.ips):
+        found += [Setting("ipv6", name, "disable_ipv6", "0", is_usual=True) for name in ("lo", ifname)]
+        found.append(Setting("ipv6", ifname, "keep_addr_on_down", "1"))
+        if dad == "optimistic":  # without it the kernel drops IFA_F_OPTIMISTIC, and detection is as usual
+            found.append(Setting("ipv6", ifname, "optimistic_dad", "1", is_needed=False))
+    if announces:  # the kernel's own notices, for what sets the link down and up again later
+        found.append(Setting("ipv4", ifname, "arp_notify", "1", is_needed=False))
+        found.append(Setting("ipv6", ifname, "ndisc_notify", "1", is_needed=False))
+    return tuple(found)
+
+
+def _prepare_sysctls(wanted: tuple[Setting, ...]) -> None:
+    for each in wanted:
+        if each.is_usual and sysctl.read(each.family, each.ifname, each.name) in (each.value, None):
+            continue
+        with nullcontext() if each.is_needed else suppress(CniError):
+            sysctl.write(each.family, each.ifname, each.name, each.value)
 
 
 # -- IPv6 duplicate address detection --------------------------------------------------------------

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import Field
@@ -22,6 +23,7 @@ from cni.host.rdma import RdmaDevices
 from cni.protocol.config import PluginConf, Section, Text, parse_section
 from cni.protocol.errors import CniError, Code, InvalidConfig
 from cni.protocol.notes import note
+from cni.protocol.planning import Plan, Planning
 from cni.protocol.plugin import Plugin
 from cni.protocol.request import Request
 from cni.protocol.result import Result
@@ -51,19 +53,24 @@ class _RdmaCniState(Section):
 
 
 def add(request: Request, conf: RdmaConf) -> Result:
-    if conf.prev_result is None:
-        raise InvalidConfig(
-            "rdma must be chained",
-            why='There is no "prevResult": it follows the plugin that gives the interface.',
-            fix='Put it after that plugin in "plugins".',
-        )
-    result = previous(request, conf)
+    result = _chained(request, conf)
     with ExitStack() as stack:
         into = stack.enter_context(netns.opened(request.netns))
         device = rdma.movable(_address(request, conf, result, into))
         attaching = stack.enter_context(ATTACHMENTS.attaching(request, into, device=device))
         rdma.move_in(device, into)
         return attaching.done(result)
+
+
+def plan(request: Request, conf: RdmaConf, _planning: Planning) -> Plan:
+    """Return what ADD would do; without a sandbox the device of the chain's interface is not known."""
+    result = _chained(request, conf)
+    named = Plan("rdma", request.network.name, request.ifname, result=result)
+    address = _told_address(conf) or _address_of_result(request, result)
+    if not address:
+        return replace(named, open=("which RDMA device goes along is known when the interface is there",))
+    device = rdma.movable(address)
+    return replace(named, facts={"RDMA device": device.name, "bus address": address})
 
 
 def check(request: Request, conf: RdmaConf) -> None:
@@ -83,17 +90,39 @@ def status(request: Request, conf: RdmaConf) -> None:
         raise
 
 
+def _chained(request: Request, conf: RdmaConf) -> Result:
+    """Return the result of the plugins before this one.
+
+    Raises:
+        InvalidConfig: code 7, there are none.
+    """
+    if conf.prev_result is None:
+        raise InvalidConfig(
+            "rdma must be chained",
+            why='There is no "prevResult": it follows the plugin that gives the interface.',
+            fix='Put it after that plugin in "plugins".',
+        )
+    return previous(request, conf)
+
+
+def _told_address(conf: RdmaConf) -> str:
+    runtime = parse_section(_RuntimeConfig, conf.runtime_config, "runtimeConfig", under="runtimeConfig")
+    return conf.device_id or runtime.device_id or ""
+
+
+def _address_of_result(request: Request, result: Result) -> str:
+    index = result.interface_index(request.ifname, request.netns)
+    return (result.interfaces[index].pci_id or "") if index is not None else ""
+
+
 def _address(request: Request, conf: RdmaConf, result: Result, into: Netns) -> str:
     """Return which function is meant: the configured one, else that of the chain's interface."""
-    runtime = parse_section(_RuntimeConfig, conf.runtime_config, "runtimeConfig", under="runtimeConfig")
-    told = conf.device_id or runtime.device_id
+    told = _told_address(conf)
     if told:
         return told
-    index = result.interface_index(request.ifname, request.netns)
-    pci_id = result.interfaces[index].pci_id if index is not None else None
     with Links(into, "in the sandbox") as inside:
         link = inside.find(request.ifname)
-    address = pci_id or (link.parent if link else "")
+    address = _address_of_result(request, result) or (link.parent if link else "")
     if not address:
         raise InvalidConfig(
             '"deviceID" is missing',

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cni.protocol import delegate, gojson, versions
 from cni.protocol.errors import CniError, InvalidConfig, all_of
@@ -20,6 +20,9 @@ from cni.protocol.failures import collected
 from cni.protocol.gojson import JsonObject
 from cni.protocol.request import NAME, AttachmentKey, Request
 from cni.protocol.result import Result
+
+if TYPE_CHECKING:
+    from cni.protocol.planning import Plan, Planning
 
 CapabilityArgs = Mapping[str, Any]  # what a runtime asks for, by capability
 
@@ -112,6 +115,33 @@ class Chain:
             result = delegate.add(_type(plugin), call)
         assert result is not None, "a chain has a plugin"  # noqa: S101  # parse saw to it
         return result
+
+    def plan(self, request: Request, args: CapabilityArgs, planning: Planning) -> tuple[Plan, ...]:
+        """Return what the plugins' ADDs would do, in order; a plugin's failure ends the chain.
+
+        A plugin of another make hands on what it got, as far as that is known.
+
+        Raises:
+            CniError: code 1, the version is none that has ADD.
+        """
+        from cni.protocol.planning import Plan
+
+        version = self.version or versions.UNSTATED
+        versions.check(version, "ADD")
+        steps: list[Plan] = []
+        result: Result | None = None
+        for plugin in self.plugins:
+            call = self._call(request, plugin, result.render(version) if result else None, args)
+            try:
+                step = delegate.plan(_type(plugin), call, planning)
+            except CniError as error:
+                failed = Plan(_type(plugin), self.name, request.ifname, version=version, error=error)
+                return (*steps, failed)
+            if not step.is_known and result:
+                step = replace(step, result=result)
+            result = step.result if step.is_known else result
+            steps.append(step)
+        return tuple(steps)
 
     def delete(self, request: Request, args: CapabilityArgs, result: JsonObject | None) -> None:
         """Call the plugins' DEL in reverse, all of them although some fail.

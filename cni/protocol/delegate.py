@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cni.protocol import gojson, registry, versions
 from cni.protocol.errors import CniError, Code, DecodingFailure, InvalidConfig
@@ -22,6 +22,9 @@ from cni.protocol.plugin import Reply, run
 from cni.protocol.request import Request
 from cni.protocol.result import Result
 from cni.protocol.signals import again_in_time
+
+if TYPE_CHECKING:
+    from cni.protocol.planning import Plan, Planning
 
 CLIENT_MARK = b"podrail-client: this file is podrail's own executable"  # every static client holds it
 _SCRIPT_LIMIT = 4096  # bytes; our executables are short scripts
@@ -89,6 +92,30 @@ def status(plugin_type: str, request: Request) -> None:
 def gc(plugin_type: str, request: Request) -> None:
     if _knows(plugin_type, request, "GC"):
         _call(plugin_type, request, "GC")
+
+
+def plan(plugin_type: str, request: Request, planning: Planning) -> Plan:
+    """Return what a delegate's ADD would do; of one of another make that is not known.
+
+    Whichever installation of podrail's it is of, this one answers for it.
+
+    Raises:
+        CniError: what its ADD would answer, or it is not installed.
+    """
+    from cni.protocol import planning as plans
+
+    executable = find(plugin_type, request)
+    called = replace(request, executable=str(executable))
+    if is_ours(plugin_type, executable, called):
+        return plans.plan(plugin_type, called, planning)
+    return plans.Plan(
+        plugin_type,
+        request.network.name,
+        request.ifname,
+        version=request.network.version,
+        open=(f"{executable} is of another make: what it does and answers is known when ADD calls it",),
+        is_known=False,
+    )
 
 
 def find(plugin_type: str, request: Request) -> Path:

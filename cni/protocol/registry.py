@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 from cni.protocol.signals import uninterrupted
 
 if TYPE_CHECKING:
+    from cni.protocol.planning import Plan, Planning
     from cni.protocol.plugin import Plugin
+    from cni.protocol.request import Request
 
 _PLUGINS = {
     "macvlan": "cni.plugins.macvlan.plugin:PLUGIN",
@@ -24,8 +26,20 @@ _PLUGINS = {
     "whereabouts": "ipam.whereabouts:PLUGIN",
 }
 
+# What tells, without doing it, what a plugin's ADD would do; apart, for no call needs it.
+_PLANS = {
+    "macvlan": "cni.plugins.macvlan.planning:plan",
+    "host-device": "cni.plugins.host_device.planning:plan",
+    "rdma": "cni.plugins.rdma:plan",
+    "sriov": "cni.plugins.sriov.planning:plan",
+    "static": "ipam.static:plan",
+    "multus": "cni.plugins.multus.planning:plan",
+    "whereabouts": "ipam.planning:plan",
+}
+
 _COMMANDS = {
     "show": ("cni.cli.show:main", "the attachments of this node, and how they are"),
+    "plan": ("cni.cli.plan:main", "what a pod would get from a configuration here, without doing it"),
     "reclaim": ("cni.cli.reclaim:main", "give back what attachments hold whose sandbox is gone"),
     "install": ("cni.cli.install.main:install", "put the plugins where the container runtime looks"),
     "uninstall": ("cni.cli.install.main:uninstall", "take away what install has put somewhere"),
@@ -51,6 +65,12 @@ def load(plugin_type: str) -> Plugin[Any]:
     """Import the plugin of a type that is ours."""
     plugin: Plugin[Any] = _named(_PLUGINS[own_type(plugin_type)])
     return plugin
+
+
+def load_plan(plugin_type: str) -> Callable[[Request, Any, Planning], Plan]:
+    """Import what tells what ADD of a type that is ours would do, for its parsed configuration."""
+    plan: Callable[[Request, Any, Planning], Plan] = _named(_PLANS[own_type(plugin_type)])
+    return plan
 
 
 def load_command(name: str) -> Callable[[list[str]], int]:

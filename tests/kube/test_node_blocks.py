@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from cni.protocol.planning import Plan, Planning, plan
+from cni.protocol.request import Request
 from tests.support.apiserver import ApiServer, faults
 from tests.support.node import POD, Node
 from tests.support.stores import Cluster
@@ -47,6 +49,23 @@ def pod(number: int) -> dict[str, str]:
 
 def make_node(cluster: Cluster, name: str) -> None:
     cluster.api.create("/api/v1/nodes", {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}})
+
+
+def test_the_plan_of_a_pod_is_the_next_address_of_a_block_or_a_block_to_come(nodes: list[Node]) -> None:
+    node = nodes[0]
+
+    def planned(number: int) -> Plan:
+        environment = node.environment("ADD", **pod(number))
+        request = Request("ADD", environment, json.dumps(conf(node)).encode())
+        return plan("whereabouts", request, Planning())
+
+    assert "a block of 10.0.0.0/28 is claimed from the cluster first" in planned(1).open[0]
+    assert node.cluster.blocks() == {}
+    add(node, 1)
+    assert [str(ip.address) for ip in planned(2).result.ips] == ["10.0.0.2/28"]
+    assert [str(ip.address) for ip in planned(1).result.ips] == ["10.0.0.1/28"]
+    assert add(node, 2) == "10.0.0.2"
+    assert planned(3).result.ips == ()
 
 
 def test_a_block_serves_pods_without_a_request(nodes: list[Node]) -> None:

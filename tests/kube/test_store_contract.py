@@ -9,8 +9,8 @@ import pytest
 
 from cni.protocol.errors import CniError, Code
 from ipam.file_store import FileStore
-from ipam.pool import Claim
-from ipam.store import AddressHeld, PoolExhausted
+from ipam.pool import Claim, Owner
+from ipam.store import AddressHeld, PoolExhausted, Wish
 from tests.support.apiserver import ApiServer
 from tests.support.apiserver.certificates import Authority
 from tests.support.stores import Cluster, Stores, address, owner, wish
@@ -206,3 +206,49 @@ def test_find_tells_what_an_owner_holds(stores: Stores) -> None:
     assert found
     assert (str(found.address), found.owner and found.owner.podref) == ("10.0.0.1", "default/web-1")
     assert stores.opened().find(wish().pool, owner(2)) is None
+
+
+OVERLAPPING = wish("10.0.0.0/28")
+
+
+@pytest.mark.parametrize(
+    ("asked", "by"),
+    [
+        pytest.param(wish(), owner(9), id="the-lowest-free"),
+        pytest.param(wish(), owner(3), id="what-it-holds-already"),
+        pytest.param(wish(), owner(3, sandbox="a-later-one"), id="what-an-earlier-sandbox-held"),
+        pytest.param(wish(wanted="10.0.0.77"), owner(9), id="the-one-that-is-wanted"),
+        pytest.param(
+            wish(taken=frozenset({address("10.0.0.2")})), owner(9), id="not-what-it-has-of-another-range"
+        ),
+        pytest.param(OVERLAPPING, owner(9), id="not-what-an-overlapping-pool-has"),
+        pytest.param(wish("10.0.9.0/30", network_name="blue"), owner(9), id="of-a-pool-that-nobody-has-used"),
+        pytest.param(wish(rest=3600.0), owner(9), id="not-what-rests"),
+    ],
+)
+def test_a_candidate_is_what_a_claim_then_gives(stores: Stores, asked: Wish, by: Owner) -> None:
+    for number in range(1, 5):
+        stores.claim(wish(rest=3600.0), owner(number))
+    stores.release(owner(2), wish(rest=3600.0), rest=3600.0 if asked.rest else 0.0)
+    held = stores.held()
+    candidate = stores.opened().candidate(asked, by)
+    assert stores.held() == held
+    assert stores.claim(asked, by) == str(candidate)
+
+
+@pytest.mark.parametrize(
+    ("asked", "error"),
+    [
+        pytest.param(wish("10.0.9.0/30"), PoolExhausted, id="a-full-pool"),
+        pytest.param(wish("10.0.9.0/30", wanted="10.0.9.1"), AddressHeld, id="an-address-that-is-held"),
+        pytest.param(wish("10.0.9.0/29", wanted="10.0.9.1"), AddressHeld, id="one-of-an-overlapping-pool"),
+    ],
+)
+def test_a_candidate_is_refused_as_a_claim_is(stores: Stores, asked: Wish, error: type[CniError]) -> None:
+    for number in (1, 2):
+        stores.claim(wish("10.0.9.0/30"), owner(number))
+    with pytest.raises(error) as planned:
+        stores.opened().candidate(asked, owner(9))
+    with pytest.raises(error) as claimed:
+        stores.claim(asked, owner(9))
+    assert planned.value.msg == claimed.value.msg or asked.pool.network.prefixlen == 29

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 from cni.attachment import Attachments, is_alive
 from cni.device.moving import is_returning, not_back
 from cni.device.record import Device
@@ -17,6 +20,35 @@ from cni.state import Journal
 Holders = Attachments[HostDeviceRecord]
 
 
+@dataclass(frozen=True)
+class Concerning:
+    """A record of a device that a configuration names, where that device is, and whether the pod lives."""
+
+    record: HostDeviceRecord
+    is_here: bool
+    is_alive: bool
+
+
+def look(request: Request, conf: HostDeviceConf, host: Links, holders: Holders) -> Found | Device:
+    """Find the configured device as ADD would, and change nothing: a device if ADD would restore it first.
+
+    Raises:
+        CniError: as find_or_restore.
+    """
+    conf.require_named()
+    failure, found = _found(conf, host)
+    for each in _concerning(request, conf, found, host, holders):
+        if each.is_alive and not each.is_here:
+            raise _in_use(each.record, conf) from failure
+        if not each.is_alive and each.is_here:
+            return each.record.device
+        if not each.is_alive and is_returning(each.record):
+            raise not_back(each.record) from failure
+    if failure:
+        raise failure
+    return found
+
+
 def find_or_restore(request: Request, conf: HostDeviceConf, host: Links, holders: Holders) -> Found:
     """Find the configured device; one that fell back to the host is restored first.
 
@@ -25,30 +57,38 @@ def find_or_restore(request: Request, conf: HostDeviceConf, host: Links, holders
             one whose sandbox is gone had it, and it is not back yet.
     """
     conf.require_named()
-    failure = None
-    try:
-        found = find(conf, host)
-    except DeviceNotFound as error:
-        failure, found = error, Found(None)
-    on_host = host.all()
-    journal = holders.journal(request)
-    for record in journal.all():
-        if not _concerns(record, found, conf):
-            continue
-        is_here = record.on_host(on_host) is not None
-        if is_alive(record):
-            if not is_here:
+    failure, found = _found(conf, host)
+    for each in _concerning(request, conf, found, host, holders):
+        record = each.record
+        if each.is_alive:
+            if not each.is_here:
                 raise _in_use(record, conf) from failure
             if record.index is not None:
                 # The Go plugin brought it home; what becomes of it from now on is not that one's affair.
-                journal.update(record.model_copy(update={"device": Device()}))
-        elif is_here:
+                holders.journal(request).update(record.model_copy(update={"device": Device()}))
+        elif each.is_here:
             # On the host while its sandbox is gone: whoever had it is gone too.
             note(request.attachment, f"restores {record.device.name}, which {record.attachment} left")
             holders.give_back(record.request(request), record)
         elif is_returning(record):
             raise not_back(record) from failure
     return find(conf, host)
+
+
+def _found(conf: HostDeviceConf, host: Links) -> tuple[DeviceNotFound | None, Found]:
+    try:
+        return None, find(conf, host)
+    except DeviceNotFound as error:
+        return error, Found(None)
+
+
+def _concerning(
+    request: Request, conf: HostDeviceConf, found: Found, host: Links, holders: Holders
+) -> Iterator[Concerning]:
+    on_host = host.all()
+    for record in holders.journal(request).all():
+        if _concerns(record, found, conf):
+            yield Concerning(record, record.on_host(on_host) is not None, is_alive(record))
 
 
 def is_known(conf: HostDeviceConf, host: Links, journal: Journal[HostDeviceRecord]) -> bool:

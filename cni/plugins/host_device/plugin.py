@@ -49,13 +49,13 @@ def add(request: Request, conf: HostDeviceConf) -> Result:
         )
         if found.link is None:
             attaching.made()
-            described = _described(request, found, None)
+            described = description(request, found, None)
             return attaching.done(attached(request, conf, described, attaching.addresses()))
         moved = moved_in(found.link, host, sandbox, request.ifname, alias=found.link.name)
         attaching.made(index=moved.index)
         ipam = attaching.addresses()
         activate(sandbox, moved, request, conf, ipam)
-        return attaching.done(attached(request, conf, _described(request, found, moved), ipam))
+        return attaching.done(attached(request, conf, description(request, found, moved), ipam))
 
 
 def check(request: Request, conf: HostDeviceConf) -> None:
@@ -95,7 +95,7 @@ def _to_remember(found: Found, host: Links) -> Device:
     return Device.of(found.link, host, address) if found.link else Device(bus_address=address)
 
 
-def _described(request: Request, found: Found, moved: Link | None) -> Interface:
+def description(request: Request, found: Found, moved: Link | None) -> Interface:
     knows_pci_id = versions.at_least(request.network.version, "1.1.0")
     pci_id = found.bus_device.address if found.bus_device and found.bus_device.bus == "pci" else None
     return Interface(

@@ -135,10 +135,15 @@ def _with_mac_of(sandbox: Links, link: Link, conf: MacvlanConf, ipam: Result) ->
     """Give a link the MAC that its first address has on this network, and return it with that."""
     if conf.mode == "passthru":
         return link  # its MAC is the master's
-    digest = hashlib.sha256(f"{conf.name}/{ipam.ips[0].address.ip}".encode()).digest()
-    mac = _locally_administered(digest[:6])
+    mac = mac_of_address(conf, ipam)
     sandbox.set_mac(link, mac)
     return replace(link, mac=mac)
+
+
+def mac_of_address(conf: MacvlanConf, ipam: Result) -> str:
+    """Return the MAC that goes with the first address on this network."""
+    digest = hashlib.sha256(f"{conf.name}/{ipam.ips[0].address.ip}".encode()).digest()
+    return _locally_administered(digest[:6])
 
 
 def _make(opened: _Opened, request: Request, conf: MacvlanConf, master: Link, mac: str) -> None:

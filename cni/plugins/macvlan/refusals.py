@@ -48,6 +48,21 @@ def explained(
     return InvalidConfig(error.msg, why=f"{why} {error.why}", fix=fix) if why else error
 
 
+def refuse_unfit(
+    ifname: str, conf: MacvlanConf, master: Link, parents: Links, riders: Iterable[MacvlanRecord]
+) -> None:
+    """Refuse what the kernel is known to refuse, without asking it.
+
+    Raises:
+        InvalidConfig: code 7.
+    """
+    in_the_way = [record for record in riders if "passthru" in (record.mode, conf.mode)]
+    is_unfit = master.is_loopback or master.hardware_type != ARPHRD_ETHER or bool(master.port_kind)
+    if is_unfit or in_the_way:
+        why, fix = _culprit(errno.EINVAL, conf, master, parents, in_the_way)
+        raise InvalidConfig(f'cannot make macvlan "{ifname}" on "{master.name}"', why=why, fix=fix)
+
+
 def _culprit(
     number: int, conf: MacvlanConf, master: Link, parents: Links, riders: Iterable[MacvlanRecord]
 ) -> tuple[str, str]:

@@ -62,16 +62,25 @@ def settle(links: Links, plan: Sequence[Planned], results: Sequence[Result]) -> 
     Raises:
         CniError: the kernel refused a route, such as one by a gateway that nothing reaches.
     """
+    for owner, version in _owners(plan, results):
+        _move(links, owner, version)
+    return foreseen(plan, results)
+
+
+def foreseen(plan: Sequence[Planned], results: Sequence[Result]) -> tuple[Result, ...]:
+    """Return the results with the default routes that their attachments have in the end."""
     settled = tuple(results)
-    for version in (4, 6):
-        owner = _owner(plan, results, version)
-        if owner:
-            _move(links, owner, version)
-            settled = tuple(
-                _told(result, owner, version, is_owner=position == owner.position)
-                for position, result in enumerate(settled)
-            )
+    for owner, version in _owners(plan, results):
+        settled = tuple(
+            _told(result, owner, version, is_owner=position == owner.position)
+            for position, result in enumerate(settled)
+        )
     return settled
+
+
+def _owners(plan: Sequence[Planned], results: Sequence[Result]) -> list[tuple[Owner, int]]:
+    owners = ((_owner(plan, results, version), version) for version in (4, 6))
+    return [(owner, version) for owner, version in owners if owner]
 
 
 def _owner(plan: Sequence[Planned], results: Sequence[Result], version: int) -> Owner | None:

@@ -24,6 +24,20 @@ def make_free(vf: Vf, request: Request, journal: Journal[SriovRecord], host: Lin
     Raises:
         CniError: code 104, a pod has it; code 11, its interface is not back on the host yet.
     """
+    record = left_by(vf, request, journal, host)
+    if record is None:
+        return None
+    note(request.attachment, f"restores VF {vf.address}, which {record.attachment} left")
+    release(record, None, request.environment)
+    return record if is_same_vf(record) else None
+
+
+def left_by(vf: Vf, request: Request, journal: Journal[SriovRecord], host: Links) -> SriovRecord | None:
+    """Return the attachment that had a VF and is gone, None if there was none since its last DEL.
+
+    Raises:
+        CniError: code 104, a pod has it.
+    """
     _refuse_sriov_cnis(vf)
     record = Claims(request.environment).holder(vf.address, journal)
     if record is None or (record.network, *record.key) == (request.network.name, *request.key):
@@ -37,9 +51,7 @@ def make_free(vf: Vf, request: Request, journal: Journal[SriovRecord], host: Lin
             fix="Detach it there first, or let the device plugin choose another VF.",
             code=Code.DEVICE_IN_USE,
         )
-    note(request.attachment, f"restores VF {vf.address}, which {record.attachment} left")
-    release(record, None, request.environment)
-    return record if is_same_vf(record) else None
+    return record
 
 
 def _refuse_sriov_cnis(vf: Vf) -> None:

@@ -68,7 +68,7 @@ def add(request: Request, conf: SriovConf) -> Result:
             rdma.move_in(attaching.record.rdma, into)
         if link is None:
             attaching.made()
-            described = _described(request, taken, mac=_program_mac(wanted, taken))
+            described = description(request, taken, mac=program_mac(wanted, taken))
             return attaching.done(attached(request, conf, described, attaching.addresses()))
         moved = moved_in(link, host, sandbox, request.ifname, alias=attaching.record.device.name)
         attaching.made(index=moved.index)
@@ -78,7 +78,7 @@ def add(request: Request, conf: SriovConf) -> Result:
         ipam = attaching.addresses()
         if ipam:
             addressing.apply(sandbox, moved, ipam, dad=conf.dad, announces=conf.announce, probes=conf.probe)
-        described = _described(request, taken, mac=moved.mac, mtu=moved.mtu)
+        described = description(request, taken, mac=moved.mac, mtu=moved.mtu)
         return attaching.done(attached(request, conf, described, ipam))
 
 
@@ -185,13 +185,13 @@ def _up(sandbox: Links, link: Link, mtu: int | None) -> Link:
     return sandbox.by_index(link.index) or link
 
 
-def _program_mac(wanted: VfSettings, taken: Taken) -> str | None:
+def program_mac(wanted: VfSettings, taken: Taken) -> str | None:
     """Return the MAC that a program will find on its VF, if the PF has set one."""
     mac = wanted.mac or taken.present.mac
     return None if mac == _NO_MAC else mac
 
 
-def _described(request: Request, taken: Taken, *, mac: str | None, mtu: int | None = None) -> Interface:
+def description(request: Request, taken: Taken, *, mac: str | None, mtu: int | None = None) -> Interface:
     knows_pci_id = versions.at_least(request.network.version, "1.1.0")
     return Interface(
         name=request.ifname,

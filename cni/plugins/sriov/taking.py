@@ -39,6 +39,15 @@ def take(
         CniError: another pod has it, or it cannot be attached or be given what is wanted.
     """
     last = make_free(discovery.identify(conf.device), request, journal, host)
+    return look(conf, wanted, host, last)
+
+
+def look(conf: SriovConf, wanted: VfSettings, host: Links, last: SriovRecord | None = None) -> Taken:
+    """Look at a VF that is free; `last` is the attachment that had it before, if it was restored for this.
+
+    Raises:
+        CniError: it cannot be attached or be given what is wanted.
+    """
     vf = discovery.identify(conf.device)
     discovery.check_attachable(vf)
     link = None if vf.is_userspace else _interface(vf, host)

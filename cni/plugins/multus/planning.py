@@ -1,0 +1,79 @@
+"""What ADD of multus would do: the pod's networks, and what each of their plugins would."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from cni.plugins.multus import device_info, devices, resolve, routes
+from cni.plugins.multus.config import MultusConf
+from cni.plugins.multus.plan import Planned
+from cni.plugins.multus.pod import Pod, of_call
+from cni.plugins.multus.settings import with_bin_dir
+from cni.protocol import versions
+from cni.protocol.errors import CniError
+from cni.protocol.planning import Plan, Planning
+from cni.protocol.request import Request
+from cni.protocol.result import Result, prev_result
+
+
+def plan(request: Request, conf: MultusConf, planning: Planning) -> Plan:
+    request = with_bin_dir(request, conf)
+    conf.check_networks()
+    prev_result(conf.prev_result, request.network.version)
+    open_: list[str] = []
+    with of_call(conf, request) as pod:
+        networks = _with_devices(resolve.plan(conf, request.ifname, pod.api, pod.object), conf, pod, open_)
+    if pod.api is None and pod.args.name:
+        open_.append("there is no kubeconfig, so the pod's annotation is not known and not asked for")
+    routes.check(networks)
+    for each in networks:
+        each.chain.find(request)
+    steps = [_step(request, pod, each, planning) for each in networks]
+    if not any(step.would_fail for step in steps):
+        settled = routes.foreseen(networks, [step.result for step in steps])
+        steps = [_settled(step, result) for step, result in zip(steps, settled, strict=True)]
+    made = Plan("multus", request.network.name, request.ifname, open=tuple(open_), steps=tuple(steps))
+    return replace(made, result=steps[0].result)
+
+
+def _with_devices(
+    networks: tuple[Planned, ...], conf: MultusConf, pod: Pod, open_: list[str]
+) -> tuple[Planned, ...]:
+    """Return the networks with their devices; the kubelet has none for a pod that it does not run yet."""
+    if pod.object is None:
+        return networks
+    try:
+        return devices.assigned(networks, conf, pod.args, pod.object)
+    except CniError as error:
+        open_.append(f"{error.msg}. {error.why}".rstrip(". "))
+        return networks
+
+
+def _step(request: Request, pod: Pod, network: Planned, planning: Planning) -> Plan:
+    """Return what a network's plugins would do, and their result in the end."""
+    called = network.called(request, pod.args, device_info.path_for(network, request.container_id))
+    call = request.with_variables(CNI_IFNAME=called.ifname, CNI_ARGS=called.cni_args)
+    chain = called.chain
+    version = chain.version or versions.UNSTATED
+    made = Plan(" + ".join(chain.types), network.name, called.ifname, version=version)
+    if network.device:
+        made = replace(made, facts={"resource": network.resource, "deviceID": network.device})
+    try:
+        steps = chain.plan(call, called.capability_args, planning)
+    except CniError as error:
+        return replace(made, error=error)
+    return replace(made, steps=steps, result=steps[-1].result)
+
+
+def _settled(step: Plan, result: Result) -> Plan:
+    """Return a step with the default routes that it has after all networks are attached."""
+    if result == step.result:
+        return step
+    return replace(
+        step,
+        result=result,
+        open=(
+            *step.open,
+            "another network has its default routes, or it has those of another, once all are attached",
+        ),
+    )
