@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cni import durable
+from cni.protocol.errors import CniError
 from cni.state import Journal
 from ipam.file_store import FileStore
 from ipam.holding import Holding, Place, journal_of
@@ -73,6 +74,16 @@ def pools(environment: Mapping[str, str], where: list[Place]) -> Iterator[Seen]:
         store = opened(place, environment)
         for key in store.pools():
             yield Seen(place, store, key, tuple(store.allocations(key)))
+
+
+def told(environment: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    """Yield each pool that this node's journal knows of; in its place, a store with the `error` it gives."""
+    lives = Lives.here(journal_of(environment))
+    for place in places(environment, None, None):
+        try:
+            yield from (to_json(seen, lives) for seen in pools(environment, [place]))
+        except CniError as error:
+            yield {"store": place.kind, "path": place.path, "error": f"{error.msg}. {error.details}".rstrip()}
 
 
 def to_json(seen: Seen, lives: Lives) -> dict[str, Any]:

@@ -24,7 +24,9 @@ def plan(request: Request, conf: WhereaboutsConf, planning: Planning) -> Plan:
         place = place_of(request, conf)
         check_pod_is_named(place, asked)
         source = source_of(request, conf, place)
-        store = opened(place, request.environment, patience=patience_of(conf), source=source, memory=request.memory)
+        store = opened(
+            place, request.environment, patience=patience_of(conf), source=source, memory=request.memory
+        )
         wishes = wishes_of(request, conf, asked.wishes, store)
         ips, open_ = _addresses(replace(asked, wishes=wishes), conf, place, store, planning)
         pools = ", ".join(dict.fromkeys(str(wish.pool) for wish in wishes))

@@ -1,9 +1,13 @@
-"""The head that the parsers of all commands share: a description, the exit statuses, examples."""
+"""What all commands share: the head of their parsers, and how a failure is told."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from cni.protocol.errors import CniError
 
 
 def parser_of(
@@ -24,3 +28,17 @@ def parser_of(
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+
+
+@contextmanager
+def told(name: str) -> Iterator[list[str]]:
+    """Say on stderr what kept the block from ending, and keep it in the list that is yielded."""
+    failed: list[str] = []
+    try:
+        yield failed
+    except CniError as error:
+        failed.append(f"{error.msg}. {error.details}".rstrip())
+    except OSError as error:
+        failed.append(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    for sentence in failed:
+        sys.stderr.write(f"podrail {name}: {sentence}\n")

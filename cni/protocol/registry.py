@@ -40,6 +40,7 @@ _PLANS = {
 _COMMANDS = {
     "show": ("cni.cli.show:main", "the attachments of this node, and how they are"),
     "plan": ("cni.cli.plan:main", "what a pod would get from a configuration here, without doing it"),
+    "verify": ("cni.cli.verify.main:main", "find where journal, kernel, addresses and cluster disagree"),
     "reclaim": ("cni.cli.reclaim:main", "give back what attachments hold whose sandbox is gone"),
     "install": ("cni.cli.install.main:install", "put the plugins where the container runtime looks"),
     "uninstall": ("cni.cli.install.main:uninstall", "take away what install has put somewhere"),
@@ -96,6 +97,12 @@ def load_claim_repair() -> Callable[[Mapping[str, str]], Iterator[tuple[str, str
     place = "cni.plugins.sriov.claims:repaired"
     repair: Callable[[Mapping[str, str]], Iterator[tuple[str, str]]] = _named(place)
     return repair
+
+
+def load_pools() -> Callable[[Mapping[str, str]], Iterator[dict[str, Any]]]:
+    """Import what tells, for an environment, each pool with its entries, or a store that fails."""
+    pools: Callable[[Mapping[str, str]], Iterator[dict[str, Any]]] = _named("ipam.looking:told")
+    return pools
 
 
 def _named(place: str) -> Any:

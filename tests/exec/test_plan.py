@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import pytest
 
 from cni.cli.plan import main
-from cni.host import netns
+from tests.support.command import called
 from tests.support.devices import told
 from tests.support.pods import Multus
 from tests.support.sysfs_tree import SysfsTree, WorldOfThisSys
@@ -32,23 +27,6 @@ def files(folder: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() if path.is_file() else b"" for path in folder.rglob("*")}
 
 
-def warm(
-    world: World, arguments: list[str], stdin: str, environment: dict[str, str]
-) -> subprocess.CompletedProcess[str]:
-    """Run the command in this process, which spares a start of Python's."""
-    out, err = io.StringIO(), io.StringIO()
-    told = io.TextIOWrapper(io.BytesIO(stdin.encode()))
-    with (
-        patch.dict(os.environ, environment, clear=True),
-        patch.object(sys, "stdin", told),
-        redirect_stdout(out),
-        redirect_stderr(err),
-        netns.opened(world.host.path) as host,
-    ):
-        status = host.run(lambda: main(arguments))
-    return subprocess.CompletedProcess(arguments, status, out.getvalue(), err.getvalue())
-
-
 def planned(
     world: World, conf: Mapping[str, Any], *options: str, **variables: str
 ) -> subprocess.CompletedProcess[str]:
@@ -56,7 +34,7 @@ def planned(
     before = files(world.state.parent), world.host.snapshot(), world.sandbox.snapshot()
     arguments, stdin, environment = ["-", *options], json.dumps(conf), world.environment("", **variables)
     if isinstance(world, WarmWorld):
-        done = warm(world, arguments, stdin, environment)
+        done = called(world, main, *arguments, stdin=stdin, **variables)
     else:
         command = ["nsenter", f"--net={world.host.path}", world.bin / "podrail", "plan", *arguments]
         done = subprocess.run(
@@ -158,15 +136,14 @@ def test_macvlan_does_what_was_planned(world: World, conf: dict[str, Any]) -> No
         assert interface["mac"] == link["address"]
 
 
-def test_whereabouts_gives_the_address_that_was_planned_whatever_is_held(world: World) -> None:
+def test_whereabouts_gives_what_was_planned_whatever_is_held(world: World, peer: Namespace) -> None:
     world.host.add_veth("eth0")
     conf = rail(ipam={"type": "whereabouts", "range": "10.2.0.0/29", "rest_time": "1h"})
     for name in ("pod-a", "pod-b"):
-        other = WarmWorld(world.host, Namespace("other"), world.state, container_id=name)
+        other = WarmWorld(world.host, peer, world.state, container_id=name, ifname=f"{name}0")
         other.add(conf)
         if name == "pod-a":
             other.delete(conf)
-        other.sandbox.delete()
     plan = plan_of(world, conf)
     assert plan["result"]["ips"][0]["address"] == "10.2.0.3/29", "10.2.0.1 rests, 10.2.0.2 is held"
     assert plan["steps"][0]["facts"]["pool"] == "10.2.0.0/29"
@@ -187,13 +164,11 @@ def test_a_pod_that_has_an_address_is_planned_to_keep_it(world: World) -> None:
     kept(world, plan, world.add(conf, **pod))
 
 
-def test_a_full_pool_is_planned_to_refuse(world: World) -> None:
+def test_a_full_pool_is_planned_to_refuse(world: World, peer: Namespace) -> None:
     world.host.add_veth("eth0")
     conf = rail(ipam={"type": "whereabouts", "range": "10.2.0.0/30"})
     for name in ("pod-a", "pod-b"):
-        other = WarmWorld(world.host, Namespace("other"), world.state, container_id=name)
-        other.add(conf)
-        other.sandbox.delete()
+        WarmWorld(world.host, peer, world.state, container_id=name, ifname=f"{name}0").add(conf)
     done = planned(world, conf, "--json")
     (step,) = json.loads(done.stdout)["steps"]
     refused = world.refused("ADD", conf)

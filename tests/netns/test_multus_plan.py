@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import json
-import os
-import sys
 from collections.abc import Mapping
-from contextlib import redirect_stderr, redirect_stdout
 from typing import Any
-from unittest.mock import patch
 
 from cni.cli.plan import main
-from cni.host import netns
 from tests.support.cluster import Cluster
+from tests.support.command import called
 from tests.support.world import rail
 
 
@@ -21,18 +16,9 @@ def planned(
     cluster: Cluster, conf: Mapping[str, Any], *options: str, **variables: str
 ) -> tuple[int, Any, str]:
     """Run the command in this process; return its status, its steps and what it said on stderr."""
-    world = cluster.multus.world
-    out, err = io.StringIO(), io.StringIO()
-    stdin = io.TextIOWrapper(io.BytesIO(json.dumps(conf).encode()))
-    with (
-        patch.dict(os.environ, world.environment("", **variables), clear=True),
-        patch.object(sys, "stdin", stdin),
-        redirect_stdout(out),
-        redirect_stderr(err),
-        netns.opened(world.host.path) as host,
-    ):
-        status = host.run(lambda: main(["-", "--json", *options]))
-    return status, json.loads(out.getvalue()), err.getvalue()
+    arguments = ("-", "--json", *options)
+    done = called(cluster.multus.world, main, *arguments, stdin=json.dumps(conf), **variables)
+    return done.returncode, json.loads(done.stdout), done.stderr
 
 
 def test_the_networks_of_an_annotation_are_planned_and_then_attached(cluster: Cluster) -> None:

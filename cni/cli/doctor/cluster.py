@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cni.cli.doctor.configured import Configured
-from cni.cli.doctor.finding import Finding
 from cni.cli.doctor.root import Root
+from cni.cli.finding import Finding
 from cni.protocol import gojson
 from cni.protocol.errors import CniError
 

@@ -11,8 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from cni.cli.doctor.configured import Configured
-from cni.cli.doctor.finding import Finding
 from cni.cli.doctor.root import Root
+from cni.cli.finding import Finding
 
 _OLDEST_PYTHON = (3, 11)
 _POD_RESOURCES = "var/lib/kubelet/pod-resources/kubelet.sock"

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 
 from cni.cli.doctor.configured import Configured
-from cni.cli.doctor.finding import Finding
 from cni.cli.doctor.root import Root
+from cni.cli.finding import Finding
 
 # Link types that a plugin makes, and the kernel module that brings each.
 _MODULES = {"macvlan": "macvlan", "ipvlan": "ipvlan", "vlan": "8021q", "bridge": "bridge", "bond": "bonding"}

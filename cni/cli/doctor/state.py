@@ -9,8 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from cni import durable
-from cni.cli.doctor.finding import Finding
 from cni.cli.doctor.root import Root
+from cni.cli.finding import Finding
 
 _LEAST_FREE = 0.01  # of a file system
 

@@ -9,10 +9,10 @@ from typing import Any
 from cni.cli.lint.finding import Finding
 from cni.cli.lint.network import Network
 from cni.cli.lint.source import Document, Unreadable
+from cni.cli.selected import NETWORKS
 from cni.protocol import gojson
 from cni.protocol.errors import CniError
 
-NETWORKS = "k8s.v1.cni.cncf.io/networks"
 RESOURCE = "k8s.v1.cni.cncf.io/resourceName"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from itertools import combinations
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from cni.cli.lint.finding import Finding
 from cni.cli.lint.kinds import Inputs, Pod
 from cni.cli.lint.network import Network, Range, ranges_of
+from cni.cli.selected import selected
 from cni.protocol import gojson
 
 _ROUTES_BY_SOURCE = {"sbr"}  # plugins whose chain makes replies leave where requests came in
@@ -96,7 +96,7 @@ def _resources(inputs: Inputs) -> Iterator[Finding]:
 
 def _pod(pod: Pod, networks: list[Network]) -> Iterator[Finding]:
     try:
-        names = list(_selected(pod))
+        names = list(selected(pod.networks, pod.namespace))
     except ValueError as error:
         yield Finding(
             pod.document.place(pod.path),
@@ -150,27 +150,3 @@ def _subnets(network: Network) -> list[Any]:
 
 def _routes_by_source(network: Network) -> bool:
     return any(gojson.get(raw, "type") in _ROUTES_BY_SOURCE for _, raw in network.plugins())
-
-
-def _selected(pod: Pod) -> Iterator[tuple[str, str]]:
-    """Yield namespace and name of each network that a pod asks for.
-
-    Raises:
-        ValueError: the annotation is neither of its two forms.
-    """
-    text = pod.networks.strip()
-    if text.startswith(("[", "{")):
-        listed = json.loads(text)
-        if not isinstance(listed, list):
-            raise ValueError("it is an object, not a list")
-        for index, item in enumerate(listed):
-            if not isinstance(item, dict) or not isinstance(item.get("name"), str):
-                raise ValueError(f'item {index} has no "name"')
-            yield str(item.get("namespace") or pod.namespace), item["name"]
-        return
-    for item in filter(None, (part.strip() for part in text.split(","))):
-        path, _, _ = item.partition("@")
-        namespace, slash, name = path.rpartition("/")
-        if not name or "/" in namespace:
-            raise ValueError(f'"{item}" is no "namespace/name@interface"')
-        yield (namespace if slash else pod.namespace), name

@@ -1,0 +1,1 @@
+"""Where what podrail remembers, what the kernel has and what others were told disagree."""
