@@ -128,8 +128,10 @@ def listed(folder: Path, pattern: str) -> list[Path]:
 def remove(path: Path, root: Path) -> None:
     """Remove a file, if any, what a killed writer left of it, and directories that are empty then."""
     path.unlink(missing_ok=True)
-    for draft in listed(path.parent, f".{_escaped(path.name)}.*"):
-        draft.unlink(missing_ok=True)
+    with suppress(FileNotFoundError), os.scandir(path.parent) as entries:
+        for entry in entries:
+            if entry.name.startswith(f".{path.name}."):
+                path.with_name(entry.name).unlink(missing_ok=True)
     prune(path.parent, root)
 
 
@@ -272,7 +274,3 @@ def sync_directory(path: Path) -> None:
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         os.close(fd)
-
-
-def _escaped(name: str) -> str:
-    return "".join(f"[{char}]" if char in "*?[" else char for char in name)

@@ -164,4 +164,4 @@ class Journal(Generic[R]):
 
 
 def _encoded(record: Record) -> bytes:
-    return json.dumps(record.model_dump(mode="json"), indent=2).encode() + b"\n"
+    return record.model_dump_json(indent=2).encode() + b"\n"

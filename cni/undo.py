@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from cni.protocol.signals import too_late as too_late  # parts of undoing to those who undo
 from cni.protocol.signals import uninterrupted as uninterrupted
 
-_RESERVE = 2 << 20  # bytes for undoing; only addresses, no page of it is ever touched
+_RESERVE = 2 << 20  # bytes for undoing; only addresses: no page of a mapping is there until it is touched
 
 
 @contextmanager
@@ -18,13 +19,13 @@ def undo_on_error() -> Iterator[ExitStack]:
     A callback that fails too becomes a note on the first error.
     """
     undo = ExitStack()
-    reserve = bytearray(_RESERVE)
-    try:
-        yield undo
-    except BaseException as error:
-        del reserve  # what failed may have failed for lack of memory
+    with mmap.mmap(-1, _RESERVE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as reserve:
         try:
-            undo.close()
-        except Exception as second:
-            error.add_note(f"While undoing: {second}.")
-        raise
+            yield undo
+        except BaseException as error:
+            reserve.close()  # what failed may have failed for lack of memory
+            try:
+                undo.close()
+            except Exception as second:
+                error.add_note(f"While undoing: {second}.")
+            raise

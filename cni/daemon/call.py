@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from cni.daemon.job import Job
 from cni.protocol.errors import CniError, Code
@@ -33,16 +34,16 @@ class Call:
     # Its stdin as far as it had come before a worker took it, to answer in the caller's version.
     seen: bytes = b""
 
-    @property
+    @cached_property
     def request(self) -> Request:
         """The call's environment, as errors and logs name it; stdin is left where it is."""
         return Request(self.verb, self.job.environment, b"")
 
-    @property
+    @cached_property
     def verb(self) -> str:
         return self.job.environment.get("CNI_COMMAND", "")
 
-    @property
+    @cached_property
     def key(self) -> AttachmentKey | None:
         """What only one call at a time may be about; None for verbs that are about no attachment."""
         return self.request.key if self.verb in ("ADD", "DEL", "CHECK") else None

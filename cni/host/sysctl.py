@@ -8,11 +8,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 
 from cni.protocol.errors import CniError, Code
-
-_ROOT = Path("/proc/sys/net")
 
 # Written last and even if it is as usual: writing an IPv6 secret changes it.
 _ALWAYS = ("addr_gen_mode",)
@@ -24,10 +21,11 @@ def write(family: str, ifname: str, name: str, value: str, *, kind: str = "conf"
     Raises:
         CniError: code 106, the kernel has no such setting or refused it.
     """
-    path = _ROOT / family / kind / ifname / name
+    path = _path(family, kind, ifname, name)
     try:
         if read(family, ifname, name, kind=kind) != value:
-            path.write_text(value)
+            with open(path, "wb", buffering=0) as file:
+                file.write(value.encode())
     except OSError as error:
         raise CniError(
             f'cannot set {name}={value} on "{ifname}"',
@@ -40,7 +38,8 @@ def write(family: str, ifname: str, name: str, value: str, *, kind: str = "conf"
 def read(family: str, ifname: str, name: str, *, kind: str = "conf") -> str | None:
     """Return a setting's value, or None where the kernel does not have it."""
     try:
-        return (_ROOT / family / kind / ifname / name).read_text().strip()
+        with open(_path(family, kind, ifname, name), "rb", buffering=0) as file:
+            return file.read().decode().strip()
     except OSError:
         return None
 
@@ -56,7 +55,7 @@ def own_settings(ifname: str) -> dict[str, str]:
         is_usual = value == read(family, "default", name, kind=kind) and name not in _ALWAYS
         if value is None or is_usual:
             continue
-        if os.access(_ROOT / family / kind / ifname / name, os.W_OK):
+        if os.access(_path(family, kind, ifname, name), os.W_OK):
             found[f"{family}/{kind}/{name}"] = value
     return found
 
@@ -72,6 +71,10 @@ def _settings_of(ifname: str) -> Iterator[tuple[str, str, str]]:
     for family in ("ipv4", "ipv6"):
         for kind in ("conf", "neigh"):
             with suppress(OSError):  # a kernel or a link without that family
-                for file in sorted((_ROOT / family / kind / ifname).iterdir()):
-                    if file.name != "mtu":  # the link's, again each time that it is set up
-                        yield family, kind, file.name
+                for name in sorted(os.listdir(_path(family, kind, ifname))):  # noqa: PTH208
+                    if name != "mtu":  # the link's, again each time that it is set up
+                        yield family, kind, name
+
+
+def _path(*parts: str) -> str:
+    return "/".join(("/proc/sys/net", *parts))  # a Path would take longer than the file behind it

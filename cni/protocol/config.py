@@ -7,6 +7,7 @@ absent, and a failure names every bad key with its path.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, ValidationError, model_validator
@@ -41,9 +42,19 @@ class Section(BaseModel):
     is_open: ClassVar[bool] = False
 
     @classmethod
+    @cache
     def spellings(cls) -> tuple[str, ...]:
         """The section's keys as they are written in JSON."""
         return tuple(field.alias or name for name, field in cls.model_fields.items())
+
+    @classmethod
+    @cache
+    def known_keys(cls) -> Mapping[str, tuple[str, str]]:
+        """The section's keys as they are written and as attributes, by what Go takes for the same."""
+        return {
+            gojson.folded(field.alias or name): (field.alias or name, name)
+            for name, field in cls.model_fields.items()
+        }
 
     @model_validator(mode="before")
     @classmethod
@@ -171,16 +182,15 @@ def _shown(value: Any) -> str:
 def unknown_keys(section: Section, raw: Mapping[str, Any], under: str = "") -> dict[str, str]:
     """Return a sentence for the path of each key that no field reads, with the nearest known one."""
     sentences: dict[str, str] = {}
-    known = {gojson.folded(name): name for name in section.spellings()}
-    fields = {field.alias or name: name for name, field in type(section).model_fields.items()}
+    known = section.known_keys()
     for key, value in raw.items():
-        spelling = known.get(gojson.folded(key))
-        if spelling is None:
+        spelling, attribute = known.get(gojson.folded(key), ("", ""))
+        if not spelling:
             # "cni.dev/…" and the like: keys with a domain are for those who know them.
             if "/" not in key and not section.is_open:
                 sentences[under + key] = _unknown(under + key, known)
             continue
-        read = getattr(section, fields[spelling])
+        read = getattr(section, attribute)
         if isinstance(read, Section) and isinstance(value, dict):
             sentences |= unknown_keys(read, value, f"{under}{spelling}.")
         elif isinstance(read, tuple) and isinstance(value, list):
@@ -190,10 +200,10 @@ def unknown_keys(section: Section, raw: Mapping[str, Any], under: str = "") -> d
     return sentences
 
 
-def _unknown(path: str, known: Mapping[str, str]) -> str:
+def _unknown(path: str, known: Mapping[str, tuple[str, str]]) -> str:
     from difflib import get_close_matches  # 6 ms, and most configurations have no unknown key
 
     key = path.rpartition(".")[2]
     near = get_close_matches(key.casefold(), known, n=1, cutoff=0.7)
-    hint = f'; did you mean "{known[near[0]]}"?' if near else ""
+    hint = f'; did you mean "{known[near[0]][0]}"?' if near else ""
     return f'unknown key "{path}" is ignored{hint}'

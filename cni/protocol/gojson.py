@@ -7,7 +7,8 @@ surrogates become U+FFFD, and NaN, Infinity and text after the document are refu
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, NoReturn
 
 from cni.protocol.errors import DecodingFailure
@@ -77,18 +78,24 @@ def get(mapping: Mapping[str, Any], name: str) -> Any:
     return fold(mapping, (name,)).get(name)
 
 
-def fold(mapping: Mapping[str, Any], names: Iterable[str]) -> JsonObject:
+def fold(mapping: Mapping[str, Any], names: tuple[str, ...]) -> JsonObject:
     """Return `mapping` with the keys that match one of `names`, spelled like it.
 
     `null` never replaces a value, other keys are dropped.
     """
-    spelled = {folded(name): name for name in names}
+    spelled = _spelled(names)
     found: JsonObject = {}
     for key, value in mapping.items():
-        name = spelled.get(folded(key))
+        name = spelled.get(key) or spelled.get(folded(key))
         if name is not None and value is not None:
             found[name] = value
     return found
+
+
+@lru_cache(maxsize=256)  # the names are fields of models, and a call folds some fifty times
+def _spelled(names: tuple[str, ...]) -> Mapping[str, str]:
+    """Return each name by itself and by what keys that match it have in common."""
+    return {folded(name): name for name in names} | {name: name for name in names}
 
 
 def folded(key: str) -> str:

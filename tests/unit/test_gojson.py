@@ -156,7 +156,7 @@ def test_the_last_of_several_wins_and_null_is_none_of_them(
     ],
 )
 def test_which_letters_are_the_same(key: str, name: str, matches: bool) -> None:
-    assert (gojson.fold({key: 1}, [name]) == {name: 1}) is matches
+    assert (gojson.fold({key: 1}, (name,)) == {name: 1}) is matches
 
 
 @given(st.dictionaries(st.text(), values))
