@@ -6,6 +6,7 @@ What a PF is told is tested in the machine with real cards, see tests/vm.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -194,6 +195,9 @@ def test_delete_needs_no_valid_configuration(world: World) -> None:
         pytest.param(IB_VF, {"spoofchk": "on"}, ['"spoofchk"', "InfiniBand"], id="spoofchk-on-infiniband"),
         pytest.param(PROGRAM_VF, {"mtu": 1400}, ['"mtu"', "vfio-pci"], id="mtu-of-a-program"),
         pytest.param(PROGRAM_VF, {"ipam": {"type": "dhcp"}}, ["dhcp", "vfio-pci"], id="dhcp-of-a-program"),
+        pytest.param(IB_VF, {"ipam": {"type": "dhcp"}}, ["dhcp", "InfiniBand"], id="dhcp-on-infiniband"),
+        pytest.param(VF, {"vfioPciMode": True}, ['"vfioPciMode"', VF], id="kernels-vf-for-a-program"),
+        pytest.param(IB_VF, {"rdmaIsolation": True}, ["RDMA"], id="rdma-device-that-there-is-not"),
         pytest.param(PF, {}, ["is a PF", VF], id="pf-itself"),
         pytest.param("0000:af:1f.0", {}, ["no device of this host"], id="no-device"),
         pytest.param(GUEST_VF, {"vlan": True, "trust": True}, ["vlan", "trust"], id="booleans"),
@@ -206,6 +210,23 @@ def test_refusal_changes_nothing(world: World, address: str, keys: dict[str, Any
     assert words_missing(error, words) == []
     assert (told(world.host), told(world.sandbox)) == before
     assert world.records() == []
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        pytest.param({}, id="nothing-yet"),
+        pytest.param({"guid": "02:00:00:00:00:00:00:01"}, id="a-guid-alone"),
+        pytest.param({"mellanox.infiniband.app": "configured"}, id="the-word-alone"),
+        pytest.param({"mellanox.infiniband.app": "no", "guid": "02:00:00:00:00:00:00:01"}, id="another-word"),
+    ],
+)
+def test_pod_that_ib_kubernetes_has_not_configured_is_to_wait(world: World, args: dict[str, str]) -> None:
+    before = told(world.host), told(world.sandbox)
+    error = world.refused("ADD", vf(IB_VF, ipam={}, ibKubernetesEnabled=True, args={"cni": args}))
+    assert error["code"] == 11
+    assert words_missing(error, ["ib-kubernetes", '"mellanox.infiniband.app"']) == []
+    assert (told(world.host), told(world.sandbox), world.records()) == (*before, [])
 
 
 def test_taken_name_in_the_sandbox_is_refused_and_that_interface_stays(world: World) -> None:
@@ -417,6 +438,92 @@ def test_cache_that_cannot_be_read_is_no_failure(world: World, sriov_cni: Path, 
     before = told(world.host)
     world.delete(vf(PROGRAM_VF))
     assert told(world.host) == before
+
+
+@pytest.fixture
+def stale(sriov_cni: Path, peer: Namespace) -> Path:
+    """What sriov-cni leaves when a sandbox goes without DEL; its network is "rail"."""
+    cache = {"name": "rail", "deviceID": PROGRAM_VF, "OrigVfState": {"HostIFName": ""}}
+    (sriov_cni / "gone-with-dashes-net1").write_text(json.dumps(cache))
+    (sriov_cni / "pci" / PROGRAM_VF).write_text(f"{peer.path}-that-was")
+    return sriov_cni
+
+
+def collect(world: World, *keep: str, **keys: Any) -> str:
+    """GC that must succeed; return its notes."""
+    valid = [{"containerID": container, "ifname": "net1"} for container in keep]
+    conf = vf(**{"cni.dev/valid-attachments": valid, "deviceID": None}, **keys)
+    answer = world.call("GC", conf, CNI_CONTAINERID="", CNI_IFNAME="", CNI_NETNS="")
+    assert (answer.status, answer.stdout) == (0, ""), answer
+    return answer.stderr
+
+
+def test_garbage_collection_gives_back_what_sriov_cni_gave_to_a_sandbox_that_is_gone(
+    world: World, stale: Path
+) -> None:
+    assert "what sriov-cni gave to gone-with-dashes-net1" in collect(world, "pod-1")
+    assert [path for path in stale.rglob("*") if path.is_file()] == []
+
+
+def test_garbage_collection_leaves_what_sriov_cni_gave_to_others(
+    world: World, stale: Path, peer: Namespace
+) -> None:
+    claim = stale / "pci" / PROGRAM_VF
+    before = {path: path.read_bytes() for path in stale.rglob("*") if path.is_file()}
+    collect(world, "gone-with-dashes")
+    collect(world, "pod-1", name="another")
+    claim.write_text(peer.path)  # which lives, whatever is listed
+    collect(world, "pod-1")
+    claim.unlink()
+    collect(world, "pod-1")
+    claim.write_bytes(before[claim])
+    assert {path: path.read_bytes() for path in stale.rglob("*") if path.is_file()} == before
+    assert collect(world, "pod-1")
+
+
+# -- the log -------------------------------------------------------------------------------------
+
+_LINE = re.compile(r'time="\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ" level="(\w+)" msg="(.*)" cniName="sriov" .*')
+
+
+def logged(text: str) -> list[tuple[str, str]]:
+    """Return level and message of each line."""
+    return [(found[1], found[2]) for line in text.splitlines() if (found := _LINE.fullmatch(line))]
+
+
+def test_log_file_tells_of_each_call_and_failure(world: World, tmp_path: Path) -> None:
+    log = tmp_path / "log" / "sriov.log"
+    world.add(vf(PROGRAM_VF, logFile=str(log)))
+    world.refused("ADD", vf("0000:af:1f.0", logFile=str(log)), CNI_CONTAINERID="pod-2")
+    world.delete({"cniVersion": "1.1.0", "name": "rail", "type": "sriov", "vlan": "x", "logFile": str(log)})
+    told_pf, added, failed, deleted = logged(log.read_text())
+    assert told_pf == ("info", f'PF \\"pf0\\" ({PF}) is told of VF {PROGRAM_VF}: nothing')
+    assert (added, deleted) == (("info", "ADD is done"), ("info", "DEL is done"))
+    assert failed[0] == "error"
+    assert "0000:af:1f.0 is no device" in failed[1]
+    assert f'containerID="pod-1" netns="{world.sandbox.path}" ifname="net1"' in log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("keys", "levels"),
+    [
+        pytest.param({}, [], id="nothing-without-a-key"),
+        pytest.param({"logLevel": "Debug"}, ["debug", "error"], id="a-level-in-any-case"),
+        pytest.param({"logLevel": "error"}, ["error"], id="errors-alone"),
+        pytest.param({"logLevel": "panic"}, [], id="nothing-for-panic"),
+        pytest.param({"logLevel": "loud"}, ["error"], id="an-unknown-level-is-info"),
+    ],
+)
+def test_log_goes_to_stderr_without_a_file(world: World, keys: dict[str, Any], levels: list[str]) -> None:
+    answer = world.call("ADD", vf("0000:af:1f.0", **keys))
+    assert (answer.code, [level for level, _ in logged(answer.stderr)]) == (7, levels)
+
+
+def test_log_file_that_cannot_be_written_is_no_failure(world: World, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    answer = world.call("ADD", vf(PROGRAM_VF, logFile=str(tmp_path / "file" / "log")))
+    assert answer.status == 0
+    assert '"logFile"' in answer.stderr
 
 
 # -- killed --------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ ALLOWED = {
     "cni.kube": {"cni.protocol"},
     "cni.durable": set(),
     "cni.locks": {"cni.protocol", "cni.durable"},
+    "cni.log_file": set(),
     "cni.undo": {"cni.protocol"},
     "cni.state": {"cni.protocol", "cni.durable"},
     "cni.attachment": {"cni.protocol", "cni.host", "cni.state", "cni.undo"},
@@ -60,6 +61,7 @@ ALLOWED = {
         "cni.device",
         "cni.durable",
         "cni.locks",
+        "cni.log_file",
     },
     "cni.plugins.multus": {
         "cni.protocol",
@@ -70,6 +72,7 @@ ALLOWED = {
         "cni.undo",
         "cni.kube",
         "cni.locks",
+        "cni.log_file",
     },
     "cni.daemon": {"cni.protocol", "cni.host", "cni.state", "cni.durable"},
     "cni.cli": {"cni.protocol", "cni.host", "cni.state", "cni.durable", "cni.kube"},

@@ -7,8 +7,12 @@ from typing import Any
 
 import pytest
 
+from cni.host.links import Link
+from cni.host.sysfs import BusDevice
 from cni.host.vf import VfSettings, Vlan
 from cni.plugins.sriov.config import SriovConf
+from cni.plugins.sriov.discovery import Vf
+from cni.plugins.sriov.refusals import check_guid
 from cni.protocol.errors import CniError
 from cni.protocol.request import Request
 
@@ -211,3 +215,37 @@ def test_device_to_take(keys: dict[str, Any], address: str) -> None:
 @pytest.mark.parametrize("key", ["master", "vfid", "OrigVfState", "DPDKMode"])
 def test_what_the_plugin_finds_out_itself_cannot_be_told(key: str) -> None:
     assert parsed(**{key: 7}) == parsed()
+
+
+@pytest.mark.parametrize(
+    ("keys", "moves"), [({}, False), ({"rdma": True}, True), ({"rdmaIsolation": True}, True)]
+)
+def test_rdma_device_is_asked_for_in_ib_sriovs_words_too(keys: dict[str, Any], moves: bool) -> None:
+    assert parsed(**keys).moves_rdma == moves
+
+
+def infiniband(guid: str) -> Link:
+    mac = f"00:00:10:29:fe:80:00:00:00:00:00:00:{guid}"
+    return Link(index=7, name="ib0", mac=mac, mtu=2044, is_up=False, has_carrier=False, hardware_type=32)
+
+
+IB_VF = Vf(BusDevice("pci", VF), pf=None, index=0, driver="mlx5_core", is_userspace=False, ports=())
+
+
+@pytest.mark.parametrize("guid", [":".join(["00"] * 8), ":".join(["ff"] * 8)])
+def test_infiniband_vf_without_a_guid_needs_one(guid: str) -> None:
+    with pytest.raises(CniError, match="has no GUID") as caught:
+        check_guid(infiniband(guid), settings(), IB_VF)
+    assert caught.value.code == 7
+    check_guid(infiniband(guid), settings(guid="02:00:00:00:00:00:00:01"), IB_VF)
+
+
+def test_infiniband_vf_with_a_guid_may_keep_it() -> None:
+    check_guid(infiniband("02:00:00:00:00:00:00:01"), settings(), IB_VF)
+
+
+def test_ethernet_vf_needs_no_guid() -> None:
+    ethernet = Link(
+        index=7, name="vf0", mac="00:" * 5 + "00", mtu=1, is_up=True, has_carrier=True, hardware_type=1
+    )
+    check_guid(ethernet, settings(), IB_VF)

@@ -20,13 +20,14 @@ from cni.host.netns import Netns
 from cni.host.sysfs import BusDevice, is_pci_address
 from cni.host.vf import LinkState, VfSettings, Vlan, VlanProto
 from cni.plugins.sriov import discovery, settings
-from cni.plugins.sriov.claims import SRIOV_CNI_CLAIMS, Claims, lock_of, sriov_cni_holder
+from cni.plugins.sriov.claims import SRIOV_CNI_CLAIMS, Claims, is_sriov_cni_dead, lock_of, sriov_cni_holder
 from cni.plugins.sriov.record import SriovRecord
 from cni.protocol import gojson
 from cni.protocol.config import AnyMac, Mtu, Section, Text, parse_section
 from cni.protocol.errors import CniError, all_of
+from cni.protocol.failures import collected
 from cni.protocol.notes import note
-from cni.protocol.request import Request
+from cni.protocol.request import AttachmentKey, Request
 from cni.state import Journal
 
 SRIOV_CNI_CACHE = Path("/var/lib/cni/sriov")
@@ -75,6 +76,7 @@ class _Cache(Section):
     """What sriov-cni was told, and found; of its settings only matters which it changed."""
 
     is_open = True
+    name: Text = None  # the network's
     device_id: Annotated[str, AfterValidator(_pci_address)] = Field(alias="deviceID")
     state: _State = Field(default=_State(), alias="OrigVfState")
     vlan: int | None = None
@@ -101,15 +103,55 @@ class _Cache(Section):
 def adopt(request: Request) -> None:
     """Give back the VF that sriov-cni gave to this attachment, if its cache is still there."""
     path = SRIOV_CNI_CACHE / f"{request.container_id}-{request.ifname}"
+    cache = _read(path, request)
+    if cache:
+        _give_back_locked(path, cache, request)
+
+
+def collect(request: Request, keep: frozenset[AttachmentKey]) -> None:
+    """Give back what sriov-cni gave to attachments of this network that are not to keep and are dead.
+
+    Not being listed is no proof alone, where Multus hides a pod's other interfaces from the runtime:
+    the VF's claim must name a sandbox that is gone. There is one claim for a VF, which is the newest
+    cache's, so that comes first.
+
+    Raises:
+        CniError: what could not be given back.
+    """
+    kept = {f"{container_id}-{ifname}" for container_id, ifname in keep}
+    failures: list[CniError] = []
+    for path in _newest_first(SRIOV_CNI_CACHE):
+        cache = _read(path, request) if path.name not in kept else None
+        if cache is None or cache.name != request.network.name or not is_sriov_cni_dead(cache.device_id):
+            continue
+        note(request.network.name, f"gives back what sriov-cni gave to {path.name}, whose sandbox is gone")
+        container_id, _, ifname = path.name.rpartition("-")
+        named = {"CNI_CONTAINERID": container_id, "CNI_IFNAME": ifname, "CNI_NETNS": ""}
+        with collected(failures):
+            _give_back_locked(path, cache, request.with_variables(**named))
+    if failures:
+        raise all_of(failures)
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    files = [path for path in durable.listed(folder, "*-*") if path.is_file()]
+    return sorted(files, key=lambda path: path.stat().st_mtime_ns, reverse=True)
+
+
+def _read(path: Path, request: Request) -> _Cache | None:
     data = durable.read(path)
     if data is None:
-        return
+        return None
     what = f"sriov-cni's cache {path}"
     try:
-        cache = parse_section(_Cache, gojson.loads_object(data, what), what)
+        return parse_section(_Cache, gojson.loads_object(data, what), what)
     except CniError as error:
-        note(request.attachment, f"{error.msg}; what the VF was cannot be known. {error.details}")
-        return
+        about = request.attachment or request.network.name
+        note(about, f"{error.msg}; what the VF was cannot be known. {error.details}")
+        return None
+
+
+def _give_back_locked(path: Path, cache: _Cache, request: Request) -> None:
     record = _record(request, cache)
     with locks.held(lock_of(record.vf), request.environment):
         if _has_a_new_owner(record, request):

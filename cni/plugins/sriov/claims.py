@@ -109,6 +109,11 @@ def lock_of(vf: str) -> str:
     return f"vf-{vf}"
 
 
+def is_sriov_cni_dead(vf: str) -> bool:
+    """Tell whether sriov-cni claimed a VF for a sandbox that is gone."""
+    return (SRIOV_CNI_CLAIMS / vf).is_file() and sriov_cni_holder(vf) is None
+
+
 def sriov_cni_holder(vf: str) -> str | None:
     """Return the sandbox for which sriov-cni claimed a VF, if there is a namespace at that path still."""
     data = durable.read(SRIOV_CNI_CLAIMS / vf)

@@ -10,10 +10,10 @@ from pydantic import BeforeValidator, Field, PlainValidator, Strict
 from cni.attachment import AttachmentConf, requested_mac
 from cni.host.vf import LinkState, VfSettings, Vlan
 from cni.protocol.config import Flag, Mtu, OptionalMac, Section, Text, parse_section
-from cni.protocol.errors import InvalidConfig
+from cni.protocol.errors import CniError, Code, InvalidConfig
 from cni.protocol.request import Request
 
-_NO_GUIDS = ("00" * 8, "ff" * 8)
+NO_GUIDS = ("00" * 8, "ff" * 8)
 
 
 def _switch(value: Any) -> bool | None:
@@ -35,7 +35,7 @@ def _guid(value: Any) -> str | None:
     is_spelled = isinstance(value, str) and all(len(pair) == 2 for pair in value.split(":"))
     if len(digits) != 16 or set(digits) - set("0123456789abcdef") or not is_spelled:
         raise ValueError(f'{value!r:.80} is not a GUID of 8 bytes such as "02:00:00:00:00:00:00:01"')
-    if digits in _NO_GUIDS:
+    if digits in NO_GUIDS:
         raise ValueError(f'"{value}" is no GUID: the fabric knows it as none')
     return bytes.fromhex(digits).hex(":")
 
@@ -65,6 +65,7 @@ class CniArgs(Section):
     is_open = True
     mac: OptionalMac = None
     guid: Guid = None
+    ib_kubernetes: Text = Field(default=None, alias="mellanox.infiniband.app")
 
 
 class Args(Section):
@@ -91,6 +92,9 @@ class SriovConf(AttachmentConf):
     guid: Guid = None  # of an InfiniBand VF
     pkey: Text = None  # for the fabric's manager, which reads it in the network's definition
     rdma: Flag = False  # move the VF's RDMA device too
+    rdma_isolation: Flag = Field(default=False, alias="rdmaIsolation")  # likewise: ib-sriov-cni's
+    ib_kubernetes_enabled: Flag = Field(default=False, alias="ibKubernetesEnabled")
+    vfio_pci_mode: Flag = Field(default=False, alias="vfioPciMode")  # refuse a VF that is none of a program's
     log_level: Text = Field(default=None, alias="logLevel")
     log_file: Text = Field(default=None, alias="logFile")
 
@@ -135,6 +139,28 @@ class SriovConf(AttachmentConf):
                 why="Both are Mbit/s; the first is guaranteed, the second is the limit.",
                 fix='Lower "min_tx_rate", or raise "max_tx_rate" (0 is no limit).',
             )
+
+    @property
+    def moves_rdma(self) -> bool:
+        return self.rdma or self.rdma_isolation
+
+    def check_fabric(self) -> None:
+        """Wait, by refusing, until ib-kubernetes has told the fabric of this pod.
+
+        Raises:
+            CniError: code 11, it has not yet, as its word in the pod's annotation tells.
+        """
+        if not self.ib_kubernetes_enabled:
+            return
+        if self._cni_args.ib_kubernetes == "configured" and self.requested_guid:
+            return
+        raise CniError(
+            "ib-kubernetes has not configured the fabric for this pod yet",
+            why='"ibKubernetesEnabled" is set, and "cni-args" of the network in the pod\'s annotation lack '
+            '"mellanox.infiniband.app": "configured" and a GUID.',
+            fix="Call again; if it stays so, look at ib-kubernetes' log.",
+            code=Code.TRY_AGAIN_LATER,
+        )
 
     @property
     def device(self) -> str:

@@ -27,16 +27,18 @@ from cni.host.links import KernelRefused, Link, Links
 from cni.host.netns import Netns
 from cni.host.vf import VfSettings
 from cni.plugins.sriov import discovery, settings
-from cni.plugins.sriov.adopt import adopt
+from cni.plugins.sriov.adopt import adopt, collect
 from cni.plugins.sriov.claims import Claims, lock_of
 from cni.plugins.sriov.config import SriovConf
 from cni.plugins.sriov.differences import link_differences, vf_differences
+from cni.plugins.sriov.log import Log, logged
 from cni.plugins.sriov.record import SriovRecord
 from cni.plugins.sriov.refusals import check_possible
 from cni.plugins.sriov.release import release, release_locked
 from cni.plugins.sriov.taking import Taken, take
 from cni.protocol import versions
-from cni.protocol.errors import CniError, Code
+from cni.protocol.errors import CniError, Code, all_of
+from cni.protocol.failures import collected
 from cni.protocol.plugin import Plugin
 from cni.protocol.request import AttachmentKey, Request
 from cni.protocol.result import Interface, Result, prev_result
@@ -51,6 +53,7 @@ def add(request: Request, conf: SriovConf) -> Result:
     check_expressible(request, conf)
     wanted = conf.settings(conf.requested_mac(request))
     check_possible(conf, wanted, discovery.identify(conf.device), request)
+    conf.check_fabric()
     with ExitStack() as stack:
         into = stack.enter_context(netns.opened(request.netns))
         host = stack.enter_context(Links(stack.enter_context(netns.own()), "on the host"))
@@ -88,10 +91,14 @@ def delete(request: Request) -> None:
 
 def gc(request: Request, keep: frozenset[AttachmentKey]) -> None:
     attachments = _attachments(request)
-    try:
+    failures: list[CniError] = []
+    with collected(failures):
         attachments.gc(request, keep)
-    finally:
-        Claims(request.environment).tidy(attachments.journal(request))
+    with collected(failures):
+        collect(request, keep)
+    Claims(request.environment).tidy(attachments.journal(request))
+    if failures:
+        raise all_of(failures)
 
 
 def check(request: Request, conf: SriovConf) -> None:
@@ -150,6 +157,8 @@ def _told(taken: Taken, wanted: VfSettings, host: Links, request: Request) -> Li
     if taken.pf is None:
         return taken.link
     changes = wanted.unlike(taken.present)
+    told = ", ".join(f"{name} {value}" for name, value in changes.sentences())
+    Log.of(request).write("info", f"{taken.vf.pf} is told of VF {taken.vf.address}: {told or 'nothing'}")
     settings.apply(taken.vf, taken.pf, changes, host, request.environment)
     if changes.guid and taken.link:
         return settings.restarted(taken.vf.device, host)
@@ -202,4 +211,11 @@ def description(request: Request, taken: Taken, *, mac: str | None, mtu: int | N
     )
 
 
-PLUGIN = Plugin(conf=SriovConf, add=add, delete=delete, check=check, status=status, gc=gc)
+PLUGIN = Plugin(
+    conf=SriovConf,
+    add=logged(add),
+    delete=logged(delete),
+    check=logged(check),
+    status=logged(status),
+    gc=logged(gc),
+)

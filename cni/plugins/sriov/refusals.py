@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from cni.host.links import Link
 from cni.host.vf import VfSettings
-from cni.plugins.sriov.config import SriovConf
+from cni.plugins.sriov.config import NO_GUIDS, SriovConf
 from cni.plugins.sriov.discovery import Vf
 from cni.protocol.errors import InvalidConfig
 from cni.protocol.request import Request
+
+_INFINIBAND_OCTETS = 20  # of an address: queue pair and flags, subnet, and the port's GUID
 
 # What a VF without its PF can still be given, from its own side.
 _OF_ITS_OWN = ("mac",)
@@ -23,6 +26,18 @@ def check_possible(conf: SriovConf, wanted: VfSettings, vf: Vf, request: Request
     _check_pf(conf, wanted, vf)
     _check_kind(conf, wanted, vf)
     _check_rates(conf, vf)
+    if conf.vfio_pci_mode and not vf.is_userspace:
+        raise InvalidConfig(
+            f'"vfioPciMode" is set, and VF {vf.address} is no program\'s',
+            why=f"It has the driver {vf.driver}.",
+            fix='Bind it to vfio-pci, or remove "vfioPciMode": it is found out.',
+        )
+    if vf.is_infiniband and request.network.ipam_type == "dhcp":
+        raise InvalidConfig(
+            f'"ipam" cannot be dhcp: VF {vf.address} is an InfiniBand one',
+            why="The dhcp plugin speaks Ethernet.",
+            fix='Use another IPAM plugin, such as "whereabouts".',
+        )
     if vf.is_userspace:
         _check_program(conf, vf, request)
     elif conf.mtu and vf.pf and 0 < vf.pf.port.mtu < conf.mtu:
@@ -84,6 +99,23 @@ def _check_rates(conf: SriovConf, vf: Vf) -> None:
                 why=f"That is the speed of {vf.pf} now.",
                 fix=f'Set "{key}" to at most {speed}, or to 0 for no limit.',
             )
+
+
+def check_guid(link: Link, wanted: VfSettings, vf: Vf) -> None:
+    """Refuse an InfiniBand VF that has no GUID and gets none: the fabric would not know it.
+
+    Raises:
+        InvalidConfig: code 7.
+    """
+    octets = link.mac.split(":")
+    guid = "".join(octets[-8:])
+    if len(octets) != _INFINIBAND_OCTETS or wanted.guid or guid not in NO_GUIDS:
+        return
+    raise InvalidConfig(
+        f"InfiniBand VF {vf.address} has no GUID",
+        why=f"Its address ends with {guid}, and the configuration gives it none.",
+        fix='Set "guid", or let ib-kubernetes or the subnet manager give it one.',
+    )
 
 
 def _check_program(conf: SriovConf, vf: Vf, request: Request) -> None:

@@ -14,6 +14,7 @@ from cni.plugins.sriov.config import SriovConf
 from cni.plugins.sriov.discovery import Vf
 from cni.plugins.sriov.holders import make_free
 from cni.plugins.sriov.record import SriovRecord
+from cni.plugins.sriov.refusals import check_guid
 from cni.protocol.errors import InvalidConfig
 from cni.protocol.request import Request
 from cni.state import Journal
@@ -51,6 +52,8 @@ def look(conf: SriovConf, wanted: VfSettings, host: Links, last: SriovRecord | N
     vf = discovery.identify(conf.device)
     discovery.check_attachable(vf)
     link = None if vf.is_userspace else _interface(vf, host)
+    if link:
+        check_guid(link, wanted, vf)
     pf = settings.held(vf.pf, host) if vf.pf else None
     present = pf.vfs.get(vf.index, VfSettings()) if pf else VfSettings()
     if pf:
@@ -62,7 +65,7 @@ def look(conf: SriovConf, wanted: VfSettings, host: Links, last: SriovRecord | N
         "wanted": wanted if pf else VfSettings(),
         "original": present,
         "device": device,
-        "rdma": rdma.movable(vf.address) if conf.rdma else None,
+        "rdma": rdma.movable(vf.address) if conf.moves_rdma else None,
     }
     if last:
         to_remember |= _first_found(last, present, device)
