@@ -1,6 +1,6 @@
 """A machine in namespaces: a root file system of its own, process 1 of its own, the network of a namespace.
 
-What is written to its root is gone with it. No service manager runs there.
+No service manager runs there. Its root needs /usr/bin/busybox.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import os
 import select
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -20,7 +20,7 @@ from tests.support.world import Answer, Namespace
 
 _SECONDS = 60
 
-# Its arguments: the directory that becomes the root, then process 1.
+# Its argument is the directory that becomes the root.
 _ENTER = """
 mount --bind "$1" "$1" && cd "$1"
 mount -t proc proc proc
@@ -30,11 +30,10 @@ mount -t tmpfs tmpfs run
 mkdir run/netns
 mount --rbind /run/netns run/netns
 mount -t tmpfs tmpfs tmp
-shift
-pivot_root . tmp
-umount -l tmp
-echo ready
-exec "$@"
+{binds}
+mkdir run/before
+pivot_root . run/before
+exec /usr/bin/busybox sh -euc "umount -l /run/before; rmdir /run/before; echo ready; exec sleep infinity"
 """
 
 
@@ -58,20 +57,30 @@ def overlay(folder: Path) -> Path:
 
 
 class Machine:
-    """A root file system that runs; `environment` is all that its processes are given."""
+    """A root file system that runs; `environment` is all that its processes are given.
+
+    `mounts` are directories of ours by where they are there, which exist in its root or below /run or /tmp.
+    """
 
     def __init__(
         self,
         root: Path,
         host: Namespace,
         environment: Mapping[str, str] | None = None,
-        first: Sequence[str] = ("sleep", "infinity"),
+        mounts: Mapping[str, Path] | None = None,
+        *,
+        read_only: bool = False,
     ) -> None:
         self.root = root
         self.environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **(environment or {})}
+        binds = "".join(
+            f"mkdir -p .{place}; mount --bind {folder} .{place}\n" for place, folder in (mounts or {}).items()
+        )
+        if read_only:
+            binds += 'mount -o remount,bind,ro "$1"\n'
         self._command = [
             *("ip", "netns", "exec", host.name, "unshare", "--mount", "--pid", "--fork", "--kill-child"),
-            *("sh", "-euc", _ENTER, "enter", str(root), *first),
+            *("sh", "-euc", _ENTER.format(binds=binds), "enter", str(root)),
         ]
 
     def __enter__(self) -> Self:

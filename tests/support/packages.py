@@ -40,3 +40,22 @@ def build(script: str, output: Path) -> str:
 @cache
 def debian_package() -> Path:
     return Path(build("debian/build", Path(_folder.name, "debian")).strip())
+
+
+@cache
+def image() -> Path:
+    """The image's root file system; copy it before anything is changed there."""
+    folder = Path(_folder.name, "image")
+    build("image/root", folder)
+    return folder
+
+
+def uncompiled(root: Path) -> list[Path]:
+    """The modules of podrail and of what it brings whose compiled form is missing or of another time."""
+    sources = root.glob("usr/lib/podrail/lib/python*/**/*.py")
+    return [path for path in sources if not _is_compiled(path)]
+
+
+def _is_compiled(source: Path) -> bool:
+    (compiled,) = source.parent.glob(f"__pycache__/{source.stem}.cpython-*.pyc")
+    return int.from_bytes(compiled.read_bytes()[8:12], "little") == int(source.stat().st_mtime)
