@@ -7,6 +7,8 @@ them is told in `warnings`, and harmless otherwise.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface, ip_interface, ip_network
@@ -32,7 +34,7 @@ class Range:
     last: int
     exclude: tuple[str, ...] = ()
     path: str = "ipam"
-    warnings: tuple[str, ...] = ()
+    idle_bounds: tuple[str, ...] = ()  # a warning for each
     kept_back: tuple[int, ...] = ()  # single addresses beside the exclusions, such as a gateway
     is_whole: bool = False  # the network's first and last address are no exception
 
@@ -54,6 +56,21 @@ class Range:
     def size(self) -> int:
         """How many addresses may be given out."""
         return sum(last - first + 1 for first, last in self.spans)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is surely a mistake and harmless: bounds and exclusions that have no effect."""
+        return (*self.idle_bounds, *self._idle_exclusions())
+
+    def _idle_exclusions(self) -> Iterator[str]:
+        for index, text in enumerate(self.exclude):
+            with suppress(ValueError):  # told where it matters
+                subnet = _subnet(text)
+                if subnet.version != self.network.version or not subnet.overlaps(self.network):
+                    yield (
+                        f'"{self.path}.exclude[{index}]" is "{text}", of which nothing lies in {self.network}: '
+                        "it is ignored"
+                    )
 
     def interface(self, address: Ip) -> Interface:
         """Return an address with the prefix length of the network."""

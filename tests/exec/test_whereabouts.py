@@ -345,6 +345,16 @@ def test_a_request_that_cannot_be_met_is_refused_with_its_path(world: World, ips
             ["ipam.ipRanges[0].range_end", "10.3.0.1"],
             id="a-bound-in-the-list",
         ),
+        pytest.param(
+            {"exclude": ["10.1.0.2", "10.9.0.0/30"]},
+            ["ipam.exclude[1]", "10.9.0.0/30", "10.1.0.0/29"],
+            id="an-exclusion-outside",
+        ),
+        pytest.param(
+            {"ipRanges": [{"range": "fd00::/126", "exclude": ["10.1.0.2"]}]},
+            ["ipam.ipRanges[0].exclude[0]", "10.1.0.2", "fd00::/126"],
+            id="an-exclusion-of-another-family",
+        ),
         pytest.param({"leader_lease_duration": 1500}, ["leader_lease_duration"], id="leader-election"),
         pytest.param({"rangestart": "10.1.0.2"}, ["ipam.rangestart", "range_start"], id="a-misspelt-key"),
     ],

@@ -10,7 +10,7 @@ RULES = {
     "no-name": "a network has no name",
     "version": "a cniVersion that no plugin speaks",
     "name-mismatch": "a NetworkAttachmentDefinition and its configuration have different names",
-    "bound-outside": "a bound of a range lies outside of it and is ignored",
+    "bound-outside": "a bound or an exclusion of a range lies outside of it and is ignored",
     "empty-range": "a range has no address to give",
     "gateway-outside": "no range holds the gateway",
     "overlap": "two networks give out the same addresses from different pools",
