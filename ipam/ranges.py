@@ -68,7 +68,7 @@ class Range:
                 subnet = _subnet(text)
                 if subnet.version != self.network.version or not subnet.overlaps(self.network):
                     yield (
-                        f'"{self.path}.exclude[{index}]" is "{text}", of which nothing lies in {self.network}: '
+                        f'"{self.path}.exclude[{index}]" is "{text}", which has nothing of {self.network}: '
                         "it is ignored"
                     )
 
