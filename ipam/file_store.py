@@ -326,7 +326,9 @@ class FileStore:
             if data is not None and not decoded(data)
         ]
         for folder in sorted((self.root / "pools").glob("[!.]*")):
-            if not described(folder / "pool.json"):
+            # A killed claim may leave a pool that has neither; its owner's next call goes on from there.
+            is_begun = any((folder / name).exists() for name in ("pool.json", "addresses"))
+            if is_begun and not described(folder / "pool.json"):
                 faults.append(f"{folder / 'pool.json'} cannot be read")
         return faults
 
