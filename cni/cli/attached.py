@@ -53,7 +53,8 @@ def _looked_at(record: AnyRecord) -> Attachment:
     health, mac, addresses = _seen(record)
     more = record.model_extra or {}
     device = more.get("device") if isinstance(more.get("device"), dict) else {}
-    place = device.get("parent") or device.get("name") or "" if device else ""
+    names = ("parent", "name", "bus_address")
+    place = next((device[name] for name in names if device.get(name)), "") if device else ""
     return Attachment(
         pod=pod_of(record),
         network=record.network,

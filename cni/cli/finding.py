@@ -35,9 +35,15 @@ def as_text(findings: Sequence[Finding]) -> str:
         if is_coloured:
             mark = f"\x1b[{31 if each.severity == 'error' else 33}m{mark}\x1b[0m"
         lines += [f"{mark}: {each.about}: {each.message} [{each.check}]", f"    {each.fix}"]
-    errors = sum(each.severity == "error" for each in findings)
-    lines.append(f"{errors} errors, {len(findings) - errors} warnings" if findings else "nothing found")
+    lines.append(counted(findings) if findings else "nothing found")
     return "\n".join(lines) + "\n"
+
+
+def counted(findings: Sequence[Finding]) -> str:
+    """Return how many there are, such as `1 error, 2 warnings`."""
+    errors = sum(each.severity == "error" for each in findings)
+    numbers = {"error": errors, "warning": len(findings) - errors}
+    return ", ".join(f"{number} {name}{'' if number == 1 else 's'}" for name, number in numbers.items())
 
 
 def status(findings: Sequence[Finding], *, is_strict: bool) -> int:

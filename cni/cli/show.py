@@ -12,9 +12,10 @@ import sys
 import time
 from dataclasses import asdict
 from datetime import UTC, datetime
+from pathlib import Path
 
 from cni.cli.attached import Attachment, attachments
-from cni.cli.parser import parser_of
+from cni.cli.parser import parser_of, told
 
 
 def parser() -> argparse.ArgumentParser:
@@ -32,12 +33,15 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--watch", type=float, nargs="?", const=2.0, metavar="SECONDS", help="again and again; default: 2"
     )
+    made.add_argument("--bundle", type=Path, metavar="FILE", help="those of the node of that bundle")
     return made
 
 
 def main(arguments: list[str]) -> int:
     """Show, and return 1 if an attachment is not well."""
     parsed = parser().parse_args(arguments)
+    if parsed.bundle:
+        return _show_bundle(parsed.bundle, as_json=parsed.json)
     while True:
         found = list(attachments(os.environ))
         if parsed.watch and not parsed.json:
@@ -47,6 +51,16 @@ def main(arguments: list[str]) -> int:
         if not parsed.watch:
             return int(not all(each.is_well for each in found))
         time.sleep(parsed.watch)
+
+
+def _show_bundle(path: Path, *, as_json: bool) -> int:
+    """Show what was attached when a bundle was made; its ages are of now."""
+    from cni.cli.snapshot import of_bundle  # all that it looks at is of no use here otherwise
+
+    with told("show") as failed:
+        found = list(of_bundle(path).attachments)
+        sys.stdout.write(_as_json(found) if as_json else _as_table(found))
+    return 2 if failed else int(not all(each.is_well for each in found))
 
 
 def _as_json(found: list[Attachment]) -> str:

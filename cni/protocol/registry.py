@@ -41,6 +41,8 @@ _COMMANDS = {
     "show": ("cni.cli.show:main", "the attachments of this node, and how they are"),
     "plan": ("cni.cli.plan:main", "what a pod would get from a configuration here, without doing it"),
     "verify": ("cni.cli.verify.main:main", "find where journal, kernel, addresses and cluster disagree"),
+    "bundle": ("cni.cli.bundle:main", "one archive for a bug report, without secrets"),
+    "report": ("cni.cli.report.main:main", "one page of HTML about this node, or a bundle's"),
     "reclaim": ("cni.cli.reclaim:main", "give back what attachments hold whose sandbox is gone"),
     "install": ("cni.cli.install.main:install", "put the plugins where the container runtime looks"),
     "uninstall": ("cni.cli.install.main:uninstall", "take away what install has put somewhere"),

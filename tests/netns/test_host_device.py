@@ -722,7 +722,7 @@ def status(world: World, **keys: Any) -> int:
         pytest.param({"device": "dev7"}, 50, id="device-is-nowhere"),
         pytest.param({"hwaddr": "02:00:00:00:00:77"}, 50, id="mac-is-nowhere"),
         pytest.param({"pciBusID": "0000:af:00.7"}, 50, id="pci-device-is-nowhere"),
-        pytest.param({"device": "dev0", "ipam": {"type": "nobody"}}, 7, id="ipam-is-not-installed"),
+        pytest.param({"device": "dev0", "ipam": {"type": "nobody"}}, 50, id="ipam-is-not-installed"),
     ],
 )
 def test_status(world: World, vfio: SysfsTree, keys: dict[str, Any], code: int) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from pathlib import Path
 
 from cni.cli.finding import Finding, as_json, as_text, status
-from cni.cli.parser import parser_of
+from cni.cli.parser import parser_of, told
 from cni.cli.verify import addresses, kernel, pods
 from cni.host.netns import own
-from cni.protocol.errors import CniError
 
 
 def parser() -> argparse.ArgumentParser:
@@ -30,6 +30,7 @@ def parser() -> argparse.ArgumentParser:
         "--kubeconfig", metavar="FILE", help="compare with the annotations of that cluster's pods"
     )
     made.add_argument("--node", metavar="NAME", help="look for pods of this node that multus has not seen")
+    made.add_argument("--bundle", type=Path, metavar="FILE", help="what was found when that bundle was made")
     return made
 
 
@@ -38,13 +39,18 @@ def main(arguments: list[str]) -> int:
     parsed = parser().parse_args(arguments)
     if parsed.node and not parsed.kubeconfig:
         parser().error("--node needs --kubeconfig")
-    try:
-        findings = found(parsed.kubeconfig, parsed.node)
-    except CniError as error:
-        sys.stderr.write(f"podrail verify: {error.msg}. {error.details}".rstrip() + "\n")
-        return 1
+    with told("verify") as failed:
+        findings = _of_bundle(parsed.bundle) if parsed.bundle else found(parsed.kubeconfig, parsed.node)
+    if failed:
+        return 2
     sys.stdout.write(as_json(findings) if parsed.json else as_text(findings))
     return status(findings, is_strict=parsed.strict)
+
+
+def _of_bundle(path: Path) -> list[Finding]:
+    from cni.cli.snapshot import of_bundle  # it looks by this module
+
+    return list(of_bundle(path).drift)
 
 
 def found(kubeconfig: str | None = None, node: str | None = None) -> list[Finding]:
