@@ -345,14 +345,24 @@ def test_add_in_a_new_sandbox_gives_back_what_the_old_one_left(
     assert stub.calls() == ["ADD pod-1 eth0", "DEL pod-1 eth0", "ADD pod-1 eth0"]
 
 
+def test_a_cluster_network_wins_over_delegates_as_in_multus(
+    multus: Multus, stubs: Callable[..., StubPlugin]
+) -> None:
+    stub, other = stubs("flannel"), stubs("second")
+    multus.network_file("10.conf", stub.network("a"))
+    conf = multus.conf(other.network("b"), clusterNetwork="a", defaultNetworks=[])
+    answer = multus.world.call("ADD", conf, CNI_IFNAME="eth0")
+    assert answer.status == 0
+    assert '"delegates" are not attached beside "clusterNetwork"' in answer.stderr
+    multus.world.delete(conf, CNI_IFNAME="eth0")
+    assert (stub.calls(), other.calls()) == (["ADD pod-1 eth0", "DEL pod-1 eth0"], [])
+
+
 @pytest.mark.parametrize(
     ("keys", "told"),
     [
         pytest.param({}, "at least one delegate/clusterNetwork must be specified", id="no-network-at-all"),
         pytest.param({"delegates": []}, "at least one delegate/clusterNetwork", id="an-empty-list"),
-        pytest.param(
-            {"delegates": [rail()], "clusterNetwork": "a"}, "exclude each other", id="two-default-networks"
-        ),
         pytest.param({"delegates": [None]}, "delegates[0]", id="a-delegate-that-is-null"),
         pytest.param(
             {"delegates": [{"name": "a"}]}, "delegates[0] names no plugin", id="a-delegate-without-a-type"

@@ -122,6 +122,155 @@ def test_more_networks_than_devices_are_an_error_that_names_the_resource(
     assert sriov.calls() == []
 
 
+# -- devices by claims -----------------------------------------------------------------------------
+
+
+def may_read_claims(cluster: Cluster) -> None:
+    rights = [
+        {"apiGroups": ["resource.k8s.io"], "resources": ["resourceclaims"], "verbs": ["get"]},
+        {"apiGroups": ["resource.k8s.io"], "resources": ["resourceslices"], "verbs": ["list"]},
+    ]
+    cluster.server.alter(
+        "/apis/rbac.authorization.k8s.io/v1/clusterroles/multus",
+        lambda role: role | {"rules": [*role["rules"], *rights]},
+    )
+
+
+def device(name: str, device_id: str = "", resource: str = VFS) -> dict[str, Any]:
+    """A device as a driver publishes it; without an ID it is none for networks."""
+    told = {"k8s.cni.cncf.io/deviceID": device_id, "k8s.cni.cncf.io/resourceName": resource}
+    attributes: dict[str, Any] = {key: {"string": value} for key, value in told.items() if device_id}
+    return {"name": name, "attributes": attributes | {"vendor.com/speed": {"int": 100}}}
+
+
+def publishes(cluster: Cluster, name: str, *devices: dict[str, Any], **spec: Any) -> None:
+    """Make a ResourceSlice; by default one of the pod's node."""
+    pool = {"name": "node-a", "generation": 1, "resourceSliceCount": 1}
+    whole = {"driver": "nics.vendor.com", "nodeName": "node-a", "pool": pool, "devices": list(devices)}
+    kind = {"apiVersion": "resource.k8s.io/v1", "kind": "ResourceSlice"}
+    cluster.server.seed({**kind, "metadata": {"name": name}, "spec": whole | spec})
+
+
+def claims(cluster: Cluster, name: str, *results: str | tuple[str, str]) -> None:
+    """Make a ResourceClaim that was given devices, each by its name or by that of its request too."""
+    pairs = [("nic", each) if isinstance(each, str) else each for each in results]
+    given = [
+        {"request": request, "driver": "nics.vendor.com", "pool": "node-a", "device": each}
+        for request, each in pairs
+    ]
+    status = {"allocation": {"devices": {"results": given}}} if given else {}
+    kind = {"apiVersion": "resource.k8s.io/v1", "kind": "ResourceClaim"}
+    cluster.server.seed({**kind, "metadata": {"name": name}, "spec": {}, "status": status})
+
+
+def with_claims(cluster: Cluster, spec: dict[str, Any], status: dict[str, Any]) -> dict[str, str]:
+    told = cluster.pod("vfs,vfs")
+    cluster.server.alter(
+        "/api/v1/namespaces/default/pods/web",
+        lambda pod: (
+            pod | {"spec": pod["spec"] | {"nodeName": "node-a"} | spec, "status": pod["status"] | status}
+        ),
+    )
+    return told
+
+
+DIRECT = {"resourceClaims": [{"name": "first", "resourceClaimName": "one"}]}
+OF_TEMPLATE = {"resourceClaims": [{"name": "first", "resourceClaimTemplateName": "t"}]}
+
+
+@pytest.mark.parametrize(
+    ("spec", "status"),
+    [
+        pytest.param(DIRECT, {}, id="named-by-the-pod"),
+        pytest.param(
+            OF_TEMPLATE,
+            {"resourceClaimStatuses": [{"name": "first", "resourceClaimName": "one"}]},
+            id="made-of-a-template",
+        ),
+        pytest.param(
+            {},
+            {
+                "extendedResourceClaimStatus": {
+                    "resourceClaimName": "one",
+                    "requestMappings": [{"containerName": "a", "requestName": "nic", "resourceName": VFS}],
+                }
+            },
+            id="asked-for-as-a-resource",
+        ),
+    ],
+)
+def test_devices_of_claims_are_given_in_their_order(
+    cluster: Cluster,
+    conf: dict[str, Any],
+    kubelet: Kubelet,
+    sriov: StubPlugin,
+    spec: dict[str, Any],
+    status: dict[str, Any],
+) -> None:
+    may_read_claims(cluster)
+    publishes(cluster, "s1", device("vf0", "0000:af:06.0"), device("gpu0"))
+    publishes(cluster, "s2", device("vf1", "0000:af:06.1"))
+    publishes(cluster, "other", device("vf1", "wrong"), pool={"name": "node-b", "generation": 9})
+    claims(cluster, "one", ("gpu", "gpu0"), "vf1", "vf0")
+    writes_down_devices(sriov)
+    cluster.multus.world.add(conf, **with_claims(cluster, spec, status))
+    assert given(sriov) == ["0000:af:06.1", "0000:af:06.0"]
+
+
+def test_devices_of_claims_come_behind_those_of_device_plugins_and_count_once(
+    cluster: Cluster, conf: dict[str, Any], kubelet: Kubelet, sriov: StubPlugin
+) -> None:
+    may_read_claims(cluster)
+    publishes(cluster, "s1", device("vf0", "a"), device("vf1", "b"))
+    claims(cluster, "one", "vf0", "vf1")
+    kubelet.has("web", {VFS: ["a"]})
+    writes_down_devices(sriov)
+    cluster.multus.world.add(conf, **with_claims(cluster, DIRECT, {}))
+    assert given(sriov) == ["a", "b"]
+
+
+def test_slices_of_no_node_and_of_an_older_generation_are_told_apart(
+    cluster: Cluster, conf: dict[str, Any], kubelet: Kubelet, sriov: StubPlugin
+) -> None:
+    may_read_claims(cluster)
+    publishes(cluster, "old", device("vf0", "old"), nodeName="")
+    pool = {"name": "node-a", "generation": 2, "resourceSliceCount": 1}
+    publishes(cluster, "new", device("vf0", "new"), device("vf1", "b"), nodeName="", pool=pool)
+    claims(cluster, "one", "vf0", "vf1")
+    writes_down_devices(sriov)
+    cluster.multus.world.add(conf, **with_claims(cluster, DIRECT, {}))
+    assert given(sriov) == ["new", "b"]
+
+
+def test_a_claim_without_devices_yet_is_to_be_tried_again(
+    cluster: Cluster, conf: dict[str, Any], kubelet: Kubelet, sriov: StubPlugin
+) -> None:
+    may_read_claims(cluster)
+    told = with_claims(cluster, DIRECT, {})
+    error = cluster.multus.world.refused("ADD", conf, **told)
+    assert (error["code"], error["msg"]) == (11, 'the ResourceClaim "one" of the pod tells no devices')
+    claims(cluster, "one")
+    assert cluster.multus.world.refused("ADD", conf, **told)["code"] == 11
+    assert sriov.calls() == []
+
+
+def test_a_claim_that_may_not_be_read_is_told_with_the_right_that_lacks(
+    cluster: Cluster, conf: dict[str, Any], kubelet: Kubelet, sriov: StubPlugin
+) -> None:
+    claims(cluster, "one", "vf0")
+    error = cluster.multus.world.refused("ADD", conf, **with_claims(cluster, DIRECT, {}))
+    assert error["code"] == 7
+    assert 'resources ["resourceclaims"], verbs ["get"]' in error["details"]
+
+
+def test_claims_are_not_read_where_device_plugins_gave_enough(
+    cluster: Cluster, conf: dict[str, Any], kubelet: Kubelet, sriov: StubPlugin
+) -> None:
+    kubelet.has("web", {VFS: ["a", "b"]})
+    cluster.multus.world.add(conf, **with_claims(cluster, DIRECT, {}))
+    assert cluster.server.count(path="resource.k8s.io") == 0
+
+
 def test_a_pod_may_name_the_device_of_a_network_without_a_resource(
     cluster: Cluster, conf: dict[str, Any], kubelet: Kubelet, stubs: Stubs
 ) -> None:

@@ -87,18 +87,26 @@ class MultusConf(PluginConf):
         """The namespaces whose networks every pod may use."""
         return frozenset(name.strip() for name in self.global_namespaces.split(",")) - {""}
 
+    @property
+    def attached_delegates(self) -> tuple[JsonObject, ...]:
+        """The `delegates` that count: none beside `clusterNetwork`, which wins, as in the original."""
+        return () if self.cluster_network else self.delegates
+
+    @property
+    def ignored(self) -> str:
+        """Say which networks of the configuration pods do not get, empty if all of them count."""
+        if self.delegates and self.cluster_network:
+            return '"delegates" are not attached beside "clusterNetwork", which names the default network'
+        if self.delegates and self.default_networks:
+            return '"defaultNetworks" are for "clusterNetwork"; beside "delegates" they are not attached'
+        return ""
+
     def check_networks(self) -> None:
-        """Refuse a configuration that names no network, or names them in two ways.
+        """Refuse a configuration that names no network.
 
         Raises:
             InvalidConfig: code 7.
         """
-        if self.delegates and self.cluster_network:
-            raise InvalidConfig(
-                '"delegates" and "clusterNetwork" exclude each other',
-                why="Both say which network is the default one.",
-                fix="Keep one of them.",
-            )
         if not self.delegates and not self.cluster_network:
             raise InvalidConfig(
                 "at least one delegate/clusterNetwork must be specified",

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cni.plugins.multus.args import PodArgs
 from cni.plugins.multus.config import MultusConf
@@ -14,26 +15,25 @@ from cni.plugins.multus.plan import Planned
 from cni.protocol.errors import InvalidConfig
 from cni.protocol.gojson import JsonObject
 
+if TYPE_CHECKING:  # their imports are for those with a cluster, and with devices
+    from cni.kube.client import Client
+    from cni.plugins.multus.kubelet import Devices
+
 
 def assigned(
-    plan: Sequence[Planned], conf: MultusConf, args: PodArgs, pod: JsonObject
+    plan: Sequence[Planned], conf: MultusConf, args: PodArgs, pod: JsonObject, api: Client
 ) -> tuple[Planned, ...]:
     """Return the plan with a device in each network that wants one; the pod itself may name it.
 
     Raises:
-        CniError: code 7, the pod has not that many; code 11, the kubelet does not tell.
+        CniError: code 7, the pod has not that many; code 11, the kubelet or a claim does not tell.
     """
-    if not any(each.resource for each in plan):
+    wanted = Counter(each.resource for each in plan if each.resource)
+    if not wanted:
         return tuple(map(_with_own_device, plan))
-    from cni.plugins.multus.kubelet import Kubelet
-    from cni.plugins.multus.kubelet import Pod as KubeletPod
-
-    metadata = pod["metadata"]
-    # Of a static pod the kubelet's UID is not the API server's; the runtime tells the kubelet's.
-    uid = args.uid or str(metadata.get("uid", ""))
-    devices = Kubelet(Path(conf.kubelet_dir)).devices(
-        KubeletPod(metadata["namespace"], metadata["name"], uid)
-    )
+    devices = _of_kubelet(conf, args, pod)
+    if any(len(devices.get(resource, ())) < count for resource, count in wanted.items()):
+        devices = _with_claimed(devices, api, pod)
     used: Counter[str] = Counter()
     found = []
     for each in plan:
@@ -42,11 +42,33 @@ def assigned(
             continue
         ids = devices.get(each.resource, [])
         if used[each.resource] >= len(ids):
-            wanted = sum(other.resource == each.resource for other in plan)
-            raise _too_few(each, ids, wanted)
+            raise _too_few(each, ids, wanted[each.resource])
         found.append(_with(each, ids[used[each.resource]]))
         used[each.resource] += 1
     return tuple(found)
+
+
+def _of_kubelet(conf: MultusConf, args: PodArgs, pod: JsonObject) -> Devices:
+    from cni.plugins.multus.kubelet import Kubelet
+    from cni.plugins.multus.kubelet import Pod as KubeletPod
+
+    metadata = pod["metadata"]
+    # Of a static pod the kubelet's UID is not the API server's; the runtime tells the kubelet's.
+    uid = args.uid or str(metadata.get("uid", ""))
+    return Kubelet(Path(conf.kubelet_dir)).devices(KubeletPod(metadata["namespace"], metadata["name"], uid))
+
+
+def _with_claimed(devices: Devices, api: Client, pod: JsonObject) -> Devices:
+    """Add what the pod has by claims, behind what the kubelet's device plugins gave."""
+    from cni.plugins.multus import claims
+
+    if not claims.has_claims(pod):
+        return devices
+    claimed = claims.devices(api, pod)
+    return {
+        name: list(dict.fromkeys([*devices.get(name, ()), *claimed.get(name, ())]))
+        for name in {*devices, *claimed}
+    }
 
 
 def _with_own_device(planned: Planned) -> Planned:

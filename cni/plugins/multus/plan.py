@@ -82,8 +82,8 @@ def of_configuration(conf: MultusConf) -> list[Planned]:
     Raises:
         InvalidConfig: code 7, one of them cannot be found or is malformed.
     """
-    if conf.delegates:
-        return [inline(conf, raw, position) for position, raw in enumerate(conf.delegates)]
+    if conf.attached_delegates:
+        return [inline(conf, raw, position) for position, raw in enumerate(conf.attached_delegates)]
     names = [conf.cluster_network or "", *conf.default_networks]
     return [from_file(conf, name) for name in names]
 

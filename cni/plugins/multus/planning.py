@@ -40,10 +40,10 @@ def _with_devices(
     networks: tuple[Planned, ...], conf: MultusConf, pod: Pod, open_: list[str]
 ) -> tuple[Planned, ...]:
     """Return the networks with their devices; the kubelet has none for a pod that it does not run yet."""
-    if pod.object is None:
+    if pod.object is None or pod.api is None:
         return networks
     try:
-        return devices.assigned(networks, conf, pod.args, pod.object)
+        return devices.assigned(networks, conf, pod.args, pod.object, pod.api)
     except CniError as error:
         open_.append(f"{error.msg}. {error.why}".rstrip(". "))
         return networks

@@ -37,7 +37,7 @@ _POLL_SECONDS = 0.1
 def add(request: Request, conf: MultusConf) -> Result:
     request = with_bin_dir(request, conf)
     store = Store(request, conf)
-    with store.log.failures():
+    with store.log.failures(), store.leaving_nothing():
         conf.check_networks()
         prev_result(conf.prev_result, request.network.version)
         PodArgs.of(request)
@@ -54,11 +54,12 @@ def delete(request: Request) -> None:
     conf = salvaged(request)
     store = Store(with_bin_dir(request, conf), conf)
     with store.log.failures(), store.alone():
-        record = store.find()
+        record = store.find() or stale.known(store)
         if record:
             store.give_back(record)
-        else:
+        elif not store.deleted.is_so:
             stale.delete(store)
+        store.deleted.note()
 
 
 def check(request: Request, conf: MultusConf) -> None:

@@ -39,7 +39,9 @@ class Pod:
         """
         try:
             plan = resolve.plan(conf, ifname, self.api, self.object)
-            return devices.assigned(plan, conf, self.args, self.object) if self.object else plan
+            if self.api is None or self.object is None:
+                return plan
+            return devices.assigned(plan, conf, self.args, self.object, self.api)
         except CniError as error:
             if error.code in (Code.INVALID_NETWORK_CONFIG, Code.NAME_TAKEN):
                 is_missing = isinstance(error, resolve.NetworkNotFound)
@@ -92,7 +94,7 @@ def connected(conf: MultusConf, request: Request, *, patient: bool = True) -> It
     if patient:
         limits = Limits(operation=_READING_SECONDS)
     else:
-        limits = Limits(connect=2.0, request=3.0, silence=4.0, operation=8.0)
+        limits = Limits(connect=1.5, request=2.5, silence=3.0, operation=5.0)
     config = load(conf.kubeconfig) if conf.kubeconfig else in_cluster(request.environment)
     with Client(config, limits, request.memory) as api:
         yield api

@@ -43,11 +43,9 @@ def plan(
 
 def _of_every_pod(conf: MultusConf, api: Client | None, pod: JsonObject | None) -> list[Wanted]:
     """Return the default network, which the pod may replace, and what else every pod has."""
-    if conf.delegates and conf.default_networks:
-        note(
-            conf.name, '"defaultNetworks" are for "clusterNetwork"; beside "delegates" they are not attached'
-        )
-    wanted: list[Wanted] = [inline(conf, raw, position) for position, raw in enumerate(conf.delegates)]
+    if conf.ignored:
+        note(conf.name, conf.ignored)
+    wanted: list[Wanted] = [inline(conf, raw, place) for place, raw in enumerate(conf.attached_delegates)]
     if conf.cluster_network:
         names = {'"clusterNetwork"': conf.cluster_network}
         if pod is None or pod["metadata"]["namespace"] not in conf.system_namespaces:

@@ -27,11 +27,7 @@ from cni.protocol.request import AttachmentKey, Request
 
 
 def delete(store: Store) -> None:
-    """DEL without a record: by Multus' cache, else by what the configuration names."""
-    record = known(store)
-    if record:
-        store.give_back(record)
-        return
+    """DEL of what neither the journal nor Multus' cache knows: by what pod and configuration name."""
     failures: list[CniError] = []
     record = _record(store.request, _of_pod(store) or _of_configuration(store.request, store.conf))
     # Nothing says that these were attached, so one that cannot be called holds nothing up.
