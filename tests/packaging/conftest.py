@@ -1,5 +1,5 @@
 """multus' fixtures serve here too."""
 
-from tests.netns.conftest import authority, cluster, multus, stubs
+from tests.netns.conftest import cluster, multus, stubs
 
-__all__ = ["authority", "cluster", "multus", "stubs"]
+__all__ = ["cluster", "multus", "stubs"]

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
 from cni.kube.paths import resource
-from tests.support import manifests
+from tests.support import helm, manifests
 from tests.support.apiserver import ApiServer
 from tests.support.apiserver.real import RealApiServer
+from tests.support.helm import HelmServer
 from tests.support.manifests import Manifest
 
 CHART = manifests.FOLDER.parent / "helm" / "podrail"
@@ -39,6 +41,7 @@ AS_DEFAULT = {
         "- --prefix=podrail-"
     ),
     "{{- range .Values.daemonOptions }}\n            - {{ . | quote }}\n            {{- end }}": "",
+    '{{- include "podrail.metricsProxy" . }}': "",
     "{{- with .Values.imagePullSecrets }}\n      imagePullSecrets:\n        {{- toYaml . | nindent 8 }}\n"
     "      {{- end }}": "",
 }
@@ -81,7 +84,8 @@ def test_a_template_with_the_chart_s_own_values_is_the_plain_manifest(file: str)
 
 def test_the_chart_has_no_other_templates_and_the_same_definitions() -> None:
     assert {path.name for path in (CHART / "templates").iterdir()} == {
-        *("rbac.yaml", "configmap.yaml", "daemonset.yaml", "test.yaml", "NOTES.txt")
+        *("rbac.yaml", "configmap.yaml", "daemonset.yaml", "test.yaml", "NOTES.txt"),
+        *("podmonitor.yaml", "_metrics.tpl"),
     }
     definitions = (CHART / "crds" / "crds.yaml").read_text()
     assert definitions == (manifests.FOLDER / "crds.yaml").read_text()
@@ -90,7 +94,8 @@ def test_the_chart_has_no_other_templates_and_the_same_definitions() -> None:
 def test_every_value_is_used_and_has_a_schema() -> None:
     schema = json.loads((CHART / "values.schema.json").read_text())
     assert set(schema["properties"]) - {"global"} == set(VALUES)
-    assert set(schema["properties"]["image"]["properties"]) == set(VALUES["image"])
+    for name in ("image", "podMonitor"):
+        assert set(schema["properties"][name]["properties"]) == set(VALUES[name])
     text = "".join(path.read_text() for path in (CHART / "templates").iterdir())
     assert set(re.findall(r"\.Values\.(\w+)", text)) == set(VALUES)
 
@@ -113,42 +118,49 @@ def test_chart_image_and_package_have_one_version() -> None:
 # -- with Helm itself ------------------------------------------------------------------------------
 
 
-def helm_install(server: RealApiServer, namespace: str, **values: Any) -> dict[str, Any]:
-    """Install the chart as `helm install` does, and return the release."""
-    why = "needs Helm: Python 3.12 or newer and pip install helm-sdkpy"
-    helm = pytest.importorskip("helm_sdkpy", reason=why)
-    configuration = helm.Configuration(namespace=namespace, kubeconfig=str(server.kubeconfig()))
-    install = helm.Install(configuration).run(
-        "podrail", str(CHART), values=values, create_namespace=True, wait=False, take_ownership=True
-    )
-    release: dict[str, Any] = asyncio.run(install)
-    return release
+@pytest.fixture
+def server(loopback: None, tmp_path: Path) -> Iterator[HelmServer]:
+    with HelmServer(tmp_path) as server:
+        yield server
 
 
 def rendered(release: dict[str, Any]) -> dict[str, Manifest]:
     return by_name([each for each in yaml.safe_load_all(release["manifest"]) if each])
 
 
-def test_helm_installs_the_plain_manifests(real_apiserver: RealApiServer) -> None:
-    release = helm_install(real_apiserver, "podrail")
+def test_helm_installs_the_plain_manifests(server: HelmServer) -> None:
+    release = helm.install(CHART, server.kubeconfig(), "podrail", {})
     assert rendered(release) == plain("rbac.yaml", "configmap.yaml", "daemonset.yaml")
     (test,) = release["hooks"]
     assert test["name"] == "podrail-test"
+    defined = {each["metadata"]["name"] for each in manifests.read("crds.yaml")}
+    assert {
+        path.rpartition("/")[2] for path in server.objects if "customresourcedefinitions" in path
+    } == defined
 
 
-def test_helm_puts_values_where_they_belong(real_apiserver: RealApiServer) -> None:
-    release = helm_install(
-        real_apiserver,
-        "elsewhere",
-        image={"repository": "registry.example/podrail", "tag": "1.2.3"},
-        imagePullSecrets=[{"name": "pull"}],
-        binDir="/run/cni/bin",
-        confDir="/run/cni/net.d",
-        installOptions=["--replace"],
-        daemonOptions=["--concurrency=8"],
-        networks={"00-podrail.conf": '{"name": "a"}\n'},
-        tolerations=[],
-    )
+def test_helm_installs_them_on_a_real_api_server(real_apiserver: RealApiServer) -> None:
+    release = helm.install(CHART, real_apiserver.kubeconfig(), "podrail", {})
+    assert rendered(release) == plain("rbac.yaml", "configmap.yaml", "daemonset.yaml")
+
+
+def test_helm_finds_no_fault_with_the_chart() -> None:
+    told = helm.lint(CHART)
+    assert [each for each in told.get("messages") or [] if "icon" not in str(each)] == []
+
+
+def test_helm_puts_values_where_they_belong(server: HelmServer) -> None:
+    values = {
+        "image": {"repository": "registry.example/podrail", "tag": "1.2.3"},
+        "imagePullSecrets": [{"name": "pull"}],
+        "binDir": "/run/cni/bin",
+        "confDir": "/run/cni/net.d",
+        "installOptions": ["--replace"],
+        "daemonOptions": ["--concurrency=8"],
+        "networks": {"00-podrail.conf": '{"name": "a"}\n'},
+        "tolerations": [],
+    }
+    release = helm.install(CHART, server.kubeconfig(), "elsewhere", values)
     objects = rendered(release)
     assert objects["ConfigMap podrail-networks"]["data"] == {"00-podrail.conf": '{"name": "a"}\n'}
     assert objects["ClusterRoleBinding podrail"]["subjects"][0]["namespace"] == "elsewhere"
@@ -163,15 +175,42 @@ def test_helm_puts_values_where_they_belong(real_apiserver: RealApiServer) -> No
     assert (spec["imagePullSecrets"], spec["tolerations"]) == ([{"name": "pull"}], [])
 
 
+def test_a_pod_monitor_comes_with_a_proxy_that_alone_listens(server: HelmServer) -> None:
+    values = {"podMonitor": {"enabled": True, "proxyImage": "registry.example/proxy:1", "labels": {"a": "b"}}}
+    objects = rendered(helm.install(CHART, server.kubeconfig(), "podrail", values))
+    monitor = objects["PodMonitor podrail"]
+    assert monitor["metadata"]["labels"] == {"app.kubernetes.io/name": "podrail", "a": "b"}
+    daemonset = objects["DaemonSet podrail"]["spec"]["template"]
+    assert monitor["spec"]["selector"]["matchLabels"].items() <= daemonset["metadata"]["labels"].items()
+    *_, daemon, _, proxy = daemonset["spec"]["containers"]
+    assert [port["name"] for port in proxy["ports"]] == [monitor["spec"]["podMetricsEndpoints"][0]["port"]]
+    assert proxy["image"] == "registry.example/proxy:1"
+    assert "--metrics=127.0.0.1:9478" in daemon["command"]
+    assert "--upstream=http://127.0.0.1:9478/" in proxy["args"]
+    helm.validate([each for each in objects.values() if each["kind"] != "PodMonitor"])
+
+
+def test_kubernetes_schemas_know_every_field(server: HelmServer) -> None:
+    release = helm.install(CHART, server.kubeconfig(), "podrail", {})
+    (test,) = release["hooks"]
+    objects = [*rendered(release).values(), yaml.safe_load(test["manifest"])]
+    plain_ones = [each for file in FILES for each in manifests.read(file)]
+    helm.validate([*objects, *plain_ones])
+    spec = {"template": {"spec": {"hostNetworks": True}}}
+    with pytest.raises(helm.HelmRefused, match="hostNetworks"):
+        helm.validate([{"apiVersion": "apps/v1", "kind": "DaemonSet", "spec": spec}])
+
+
 @pytest.mark.parametrize(
-    "values",
+    ("values", "told"),
     [
-        pytest.param({"binDirectory": "/opt"}, id="a-value-that-does-not-exist"),
-        pytest.param({"binDir": "opt/cni"}, id="a-directory-that-is-not-absolute"),
-        pytest.param({"networks": {"00.txt": ""}}, id="a-network-that-no-runtime-reads"),
-        pytest.param({"metricsPort": 0}, id="a-port-that-is-none"),
+        pytest.param({"binDirectory": "/opt"}, "specifications", id="a-value-that-does-not-exist"),
+        pytest.param({"binDir": "opt/cni"}, "specifications", id="a-directory-that-is-not-absolute"),
+        pytest.param({"networks": {"00.txt": ""}}, "specifications", id="a-network-that-no-runtime-reads"),
+        pytest.param({"metricsPort": 0}, "specifications", id="a-port-that-is-none"),
+        pytest.param({"podMonitor": {"enabled": True}}, "kube-rbac-proxy", id="a-monitor-without-a-proxy"),
     ],
 )
-def test_helm_refuses(real_apiserver: RealApiServer, values: dict[str, Any]) -> None:
-    with pytest.raises(Exception, match="values don't meet the specifications"):
-        helm_install(real_apiserver, "refused", **values)
+def test_helm_refuses(server: HelmServer, values: dict[str, Any], told: str) -> None:
+    with pytest.raises(helm.HelmRefused, match=told):
+        helm.install(CHART, server.kubeconfig(), "refused", values)
