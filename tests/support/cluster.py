@@ -22,7 +22,7 @@ DEFAULT_NETWORK = "v1.multus-cni.io/default-network"
 STATUS = "k8s.v1.cni.cncf.io/network-status"
 _TOKEN = "multus-token"
 # The role of the original's deployment: there is no patch on pods/status.
-_RULES = [
+RULES = [
     {"apiGroups": ["k8s.cni.cncf.io"], "resources": ["*"], "verbs": ["*"]},
     {"apiGroups": [""], "resources": ["pods", "pods/status"], "verbs": ["get", "list", "update", "watch"]},
     {"apiGroups": ["", "events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch", "update"]},
@@ -119,7 +119,7 @@ def cluster(multus: Multus, host: Namespace, authority: Authority, folder: Path)
                 "apiVersion": "rbac.authorization.k8s.io/v1",
                 "kind": "ClusterRole",
                 "metadata": {"name": "multus"},
-                "rules": _RULES,
+                "rules": RULES,
             },
             {
                 "apiVersion": "rbac.authorization.k8s.io/v1",
