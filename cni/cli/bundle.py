@@ -11,24 +11,21 @@ import gzip
 import io
 import json
 import os
-import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from cni import durable
 from cni.cli import redact
 from cni.cli.install import runtime
+from cni.cli.logs import journal, tail
 from cni.cli.parser import parser_of, told
 from cni.cli.snapshot import NAME, Snapshot, taken
 
 _MOST_OF_FILE = 1 << 20  # bytes
 _MOST_FILES = 5000
-_MOST_OF_LOG = 8 << 20  # bytes, the newest
-_JOURNAL_SECONDS = 20.0
 _ABOUT = """What podrail knows of the networks of one node, for a bug report.
 
 snapshot.json   attachments, pools, devices, and what doctor and verify found; podrail show, verify, doctor
@@ -123,9 +120,9 @@ def _entries(snapshot: Snapshot, parsed: argparse.Namespace) -> Iterator[Entry]:
     yield from _folder("networks", networks)
     yield from _folder("state", durable.state_directory(os.environ))
     for path in parsed.log:
-        yield Entry(f"log/{path.name}", redact.log(_tail(path)))
-    if not parsed.no_journal and (journal := _journal(os.environ)):
-        yield Entry("log/journal.jsonl", redact.log(journal))
+        yield Entry(f"log/{path.name}", redact.log(tail(path)))
+    if not parsed.no_journal and (kept := journal(os.environ)):
+        yield Entry("log/journal.jsonl", redact.log(kept))
 
 
 def _folder(name: str, folder: Path) -> Iterator[Entry]:
@@ -150,20 +147,3 @@ def _redacted(path: Path) -> bytes:
     except UnicodeDecodeError:
         return b"left out: it is no text\n"
     return redact.file(text).encode("utf-8", "backslashreplace")
-
-
-def _tail(path: Path) -> bytes:
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - _MOST_OF_LOG))
-        return file.read(_MOST_OF_LOG)
-
-
-def _journal(environment: Mapping[str, str]) -> bytes:
-    """Return the newest lines of the daemon's log that systemd keeps; nothing where there are none."""
-    command = ["journalctl", "--unit=podrail*", "--output=cat", "--lines=20000", "--no-pager", "--quiet"]
-    with suppress(OSError, subprocess.SubprocessError):
-        done = subprocess.run(  # noqa: S603  # no part of it comes from outside
-            command, env=dict(environment), capture_output=True, check=False, timeout=_JOURNAL_SECONDS
-        )
-        return done.stdout[-_MOST_OF_LOG:]
-    return b""

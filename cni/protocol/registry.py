@@ -43,6 +43,7 @@ _COMMANDS = {
     "verify": ("cni.cli.verify.main:main", "find where journal, kernel, addresses and cluster disagree"),
     "bundle": ("cni.cli.bundle:main", "one archive for a bug report, without secrets"),
     "report": ("cni.cli.report.main:main", "one page of HTML about this node, or a bundle's"),
+    "trace": ("cni.cli.trace:main", "what happened to a pod's networks, in the order of time"),
     "reclaim": ("cni.cli.reclaim:main", "give back what attachments hold whose sandbox is gone"),
     "install": ("cni.cli.install.main:install", "put the plugins where the container runtime looks"),
     "uninstall": ("cni.cli.install.main:uninstall", "take away what install has put somewhere"),

@@ -53,6 +53,22 @@ def node(host: Namespace, sandbox: Namespace, tmp_path: Path) -> World:
     conflist = {"cniVersion": "1.0.0", "name": "rail", "plugins": [plugin]}
     (tmp_path / "10-rail.conflist").write_text(json.dumps(conflist))
     (tmp_path / "20-lost.conf").write_text(json.dumps(rail(name="lost", master="eth7")))
+    refused = {
+        "time": "2026-01-01T00:00:00.061+00:00",
+        "level": "warning",
+        "event": "call",
+        "trace": "5f0c1d2e3a4b5c6d",
+        "verb": "ADD",
+        "plugin": "macvlan",
+        "attachment": "jobs/train-0 net1",
+        "container": "pod-0",
+        "status": 1,
+        "code": 7,
+        "msg": 'master "eth7" does not exist on the host',
+        "waited_ms": 0.2,
+        "worked_ms": 9.1,
+    }
+    (tmp_path / "daemon.jsonl").write_text(json.dumps(refused) + "\n")
     return WarmWorld(host, sandbox, tmp_path / "state")
 
 
