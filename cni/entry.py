@@ -63,6 +63,8 @@ def _main(plugin_type: str) -> NoReturn:
     if not command:
         sys.stderr.write(f"CNI {plugin_type} plugin of podrail\n")
         sys.stderr.write(f"CNI protocol versions supported: {', '.join(versions.SUPPORTED)}\n")
+        if sys.argv[1:]:  # meant for another program, such as the rdma of iproute2
+            sys.exit(f"It takes no arguments. Is another {plugin_type} meant? This one is {sys.argv[0]}.")
         sys.exit(0)
     stdout_is_open = _open_standard_streams()
     if command == "VERSION":

@@ -16,7 +16,7 @@ import pytest
 from cni.protocol.gojson import MAX_BYTES
 from cni.protocol.registry import TYPES
 from cni.protocol.versions import SUPPORTED
-from tests.support.world import Namespace, StubIpam, World, rail
+from tests.support.world import BIN, Namespace, StubIpam, World, rail
 
 REQUIRED = {
     "ADD": ["CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME", "CNI_PATH"],
@@ -53,6 +53,13 @@ def test_without_a_command_it_says_what_it_is(world: World, plugin: str) -> None
         f"CNI {plugin} plugin of podrail",
         f"CNI protocol versions supported: {', '.join(SUPPORTED)}",
     ]
+
+
+def test_words_that_were_meant_for_another_program_are_no_success() -> None:
+    """Such as iproute2's rdma, which an environment that comes first in PATH hides."""
+    done = subprocess.run([BIN / "rdma", "link", "show"], env={}, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"Is another rdma meant? This one is {BIN}/rdma." in done.stderr
 
 
 @pytest.mark.parametrize("module", ["pydantic", "pyroute2", "netaddr", "filelock", "h11", "yaml", "ssl"])

@@ -6,6 +6,7 @@ card whose driver can (mlx5) was not to be had.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,9 @@ from tests.support.sysfs_tree import SysfsTree
 from tests.support.world import Namespace, World, run
 from tests.vm.conftest import Machine
 from tests.vm.functions import OTHER_NAME, OTHER_VF, vf
+
+# An environment's own `rdma` is the plugin.
+IPROUTES = shutil.which("rdma", path="/usr/sbin:/usr/bin:/sbin:/bin") or "/usr/sbin/rdma"
 
 
 def load(*options: str) -> None:
@@ -37,14 +41,14 @@ def unload() -> None:
 def exclusive(host: Machine) -> Iterator[str]:
     """A soft-RoCE device on eth1, each device in one namespace; return its name."""
     load("netns_mode=0")
-    host.sh("rdma", "link", "add", "rxe0", "type", "rxe", "netdev", "eth1")
+    host.sh(IPROUTES, "link", "add", "rxe0", "type", "rxe", "netdev", "eth1")
     yield "rxe0"
-    host.sh("rdma", "link", "del", "rxe0")
+    host.sh(IPROUTES, "link", "del", "rxe0")
     unload()
 
 
 def test_devices_are_listed_with_their_index(host: Machine, exclusive: str, peer: Namespace) -> None:
-    index = int(host.sh("rdma", "dev", "show", exclusive).partition(":")[0])
+    index = int(host.sh(IPROUTES, "dev", "show", exclusive).partition(":")[0])
     with netns.opened(host.path) as own, RdmaDevices(own, "on the host") as devices:
         devices.require_exclusive()
         assert devices.all() == {exclusive: index}
@@ -112,5 +116,5 @@ def test_status_tells_the_mode(world: World, exclusive: str) -> None:
     load("netns_mode=1")
     error = world.refused("STATUS", conf)
     load("netns_mode=0")
-    world.host.sh("rdma", "link", "add", "rxe0", "type", "rxe", "netdev", "eth1")
+    world.host.sh(IPROUTES, "link", "add", "rxe0", "type", "rxe", "netdev", "eth1")
     assert (error["code"], "shared" in error["msg"]) == (50, True)
