@@ -122,6 +122,7 @@ class WhereaboutsSection(RangeSection):
     exclude_gateway: Flag = False  # likewise: the gateway may not
     node_slice_size: Annotated[int | None, PlainValidator(_prefix_length)] = None
     node_blocks: Flag = False  # ours: nodes claim blocks of that size themselves
+    block_hold_time: Duration = 600.0  # ours: seconds that a node must be gone before its blocks are taken
     datastore: Text = None  # "file"; anything else means Kubernetes, as it does to Whereabouts
     data_dir: Directory = Field(default=None, alias="dataDir")
     kubernetes: KubernetesSection = KubernetesSection()

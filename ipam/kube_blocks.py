@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from itertools import islice
 
 from cni.kube.client import Client
@@ -18,9 +19,11 @@ from cni.kube.retry import Backoff
 from cni.kube.session import chance
 from cni.protocol.addresses import IpNetwork
 from cni.protocol.errors import CniError, Code, InvalidConfig
+from cni.protocol.notes import note
 from ipam.block_files import Block, BlockFiles
 from ipam.kube_objects import SLICE_POOLS, Objects
 from ipam.kube_pool import GROUP_VERSION, KubePool, Operation
+from ipam.neighbours import CannotAsk, answering
 from ipam.node_deaths import Deaths, addresses_of_pods
 from ipam.node_slices import SlicePool, narrowed
 from ipam.pool import PoolKey
@@ -41,6 +44,8 @@ class BlockSource:
     slice_pool: str  # name of the NodeSlicePool
     prefix: int  # length of a block's prefix
     node: str
+    hold: float = 600.0  # seconds that a node must be gone before its blocks are taken
+    link: str | None = None  # where is asked who still uses them; None if that is not known
 
 
 class Blocks:
@@ -194,14 +199,16 @@ class Blocks:
         Raises:
             CniError: code 100.
         """
-        deaths = Deaths(self._api, pool)
+        deaths = Deaths(self._api, pool, timedelta(seconds=source.hold))
         fitting = [(i, node, net) for i, node, net in pool.indexed() if node and rooms.has_room(net)]
         gone = deaths.of(node for _, node, _ in fitting)
         noted = deaths.noting([(node, net) for _, node, net in fitting if node in gone], gone)
         if noted:
             self._api.patch(self._path(pool.name), noted)
         for index, node, network in fitting:
-            if node in gone and deaths.are_long_past(node, network) and deaths.nobody_answers(network):
+            if node in gone and deaths.are_long_past(node, network) and deaths.nobody_runs(network):
+                if not _is_silent(source, rooms.range, node, network):
+                    continue
                 given = _given(pool, index, source.node)
                 return self._patching(pool, network, [*given, *deaths.forgetting(network)])
         held = len(fitting)
@@ -276,6 +283,26 @@ def _block(source: BlockSource, network: IpNetwork, rooms: _Rooms, also_taken: f
         slice_pool=source.slice_pool,
         taken=tuple(str(rooms.range.address(number)) for number in sorted(taken)),
     )
+
+
+def _is_silent(source: BlockSource, range_: Range, node: str, network: IpNetwork) -> bool:
+    """Whether nobody answers for the addresses of a block, where there is somebody to ask."""
+    if source.link is None:
+        return True
+    inner = narrowed(range_, network)
+    addresses = (inner.address(n) for first, last in inner.spans for n in range(first, last + 1))
+    try:
+        found = answering(source.link, addresses)
+    except CannotAsk as error:
+        note("whereabouts", f'the block {network} of node "{node}" is left alone: {error.msg}')
+        return False
+    if found:
+        note(
+            "whereabouts",
+            f'the block {network} of node "{node}" is left alone: {found} answers on "{source.link}", '
+            "though the node is gone",
+        )
+    return found is None
 
 
 def _uncreatable(name: str, namespace: str, error: NotFound) -> InvalidConfig:

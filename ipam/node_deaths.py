@@ -1,7 +1,7 @@
 """Deaths: when a node's blocks may be taken by others.
 
-Only when its Node object is gone, has been for ten minutes since somebody first saw that, and no pod that
-runs has an address of the block. When it was first seen is noted in an annotation of the NodeSlicePool.
+Only when its Node object is gone, has been for a time since somebody first saw that, and no pod that runs has
+an address of the block. When it was first seen is noted in an annotation of the NodeSlicePool.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from ipam.kube_pool import Operation
 from ipam.node_slices import SlicePool
 from ipam.ranges import Ip
 
-HOLD = timedelta(minutes=10)
 _GONE = "podrail.whereabouts/gone-"  # and the block: when its node was first seen to be gone
 
 
 class Deaths:
     """What is known of the nodes that a NodeSlicePool lists."""
 
-    def __init__(self, api: Client, pool: SlicePool) -> None:
+    def __init__(self, api: Client, pool: SlicePool, hold: timedelta) -> None:
         self._api = api
+        self._hold = hold
         self._annotations: dict[str, str] = pool.raw.get("metadata", {}).get("annotations") or {}
         self._version = pool.resource_version
         self._is_unknown = False
@@ -58,9 +58,9 @@ class Deaths:
 
     def are_long_past(self, node: str, network: IpNetwork) -> bool:
         since = self._since(node, network)
-        return since is not None and since + HOLD <= datetime.now(UTC)
+        return since is not None and since + self._hold <= datetime.now(UTC)
 
-    def nobody_answers(self, network: IpNetwork) -> bool:
+    def nobody_runs(self, network: IpNetwork) -> bool:
         """Whether no pod that runs has an address of a block, as far as the API knows."""
         if self._addresses is None:
             return False
@@ -74,9 +74,11 @@ class Deaths:
             return "Whether nodes are gone is not known: the credential may not list nodes."
         if not gone:
             return "" if held else "None has room within the bounds."
-        minutes = HOLD // timedelta(minutes=1)
         names = ", ".join(sorted(gone)[:5])
-        return f"The nodes {names} are gone; their blocks may be taken {minutes} minutes after that was seen."
+        return (
+            f"The nodes {names} are gone; their blocks may be taken {self._hold} after that was seen, "
+            "once nobody uses them."
+        )
 
     def _since(self, node: str, network: IpNetwork) -> datetime | None:
         text, _, whose = self._annotations.get(_name(network), "").partition(" ")

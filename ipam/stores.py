@@ -157,13 +157,21 @@ def pools_of(request: Request, conf: WhereaboutsConf, store: Store) -> list[Pool
 def block_source(request: Request, conf: WhereaboutsConf) -> Callable[[Wish], BlockSource]:
     """Return what tells where the blocks of a wish's range come from."""
     from ipam.kube_blocks import BlockSource
+    from ipam.neighbours import link_of
 
     def source(wish: Wish) -> BlockSource:
         name = conf.ipam.network_name or request.network.name
         if wish.range.network != conf.ranges()[0].network:
             name = f"{name}-{PoolKey(wish.range.network).name}"  # an object divides one range
         prefix = _prefix(conf.ipam.node_slice_size or 0, wish.range)
-        return BlockSource(conf.ipam.kubernetes.kubeconfig or "", name, prefix, _node(request, conf))
+        return BlockSource(
+            conf.ipam.kubernetes.kubeconfig or "",
+            name,
+            prefix,
+            _node(request, conf),
+            conf.ipam.block_hold_time,
+            link_of(request.network.raw),
+        )
 
     return source
 

@@ -1,34 +1,24 @@
-"""Tell the neighbours where an address is now, and ask them whether they have it (frames by hand).
+"""Tell the neighbours where an address is now, and ask them whether they have it.
 
 The kernel's `arp_notify` and `ndisc_notify` are not always honoured, so that peers keep sending to
-the MAC that had the address before. Source: RFC 5227 for ARP, RFC 4861 section 7.2.6 for
-neighbour advertisements.
+the MAC that had the address before.
 """
 
 from __future__ import annotations
 
 import os
 import socket
-import struct
 import time
 from _thread import start_new_thread
 from collections.abc import Iterable
 from contextlib import suppress
-from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
+from ipaddress import IPv4Address, IPv4Interface, IPv6Interface
 
+from cni import frames
 from cni.host.link_messages import ARPHRD_ETHER
 from cni.host.links import Link
 from cni.host.netns import Netns
 from cni.protocol.errors import CniError, Code
-
-_ETH_P_ARP, _ETH_P_IPV6 = 0x0806, 0x86DD
-_ARP_REQUEST, _ARP_REPLY = 1, 2
-_ARP = struct.Struct("!HHBBH6s4s6s4s")  # types and sizes, operation, sender MAC and IP, target MAC and IP
-_BROADCAST = b"\xff" * 6
-_ALL_NODES = IPv6Address("ff02::1")
-_ALL_NODES_MAC = bytes.fromhex("333300000001")
-_ICMPV6, _NEIGHBOR_ADVERTISEMENT, _OVERRIDE = 58, 136, 0x20000000
-_TARGET_LINK_LAYER_ADDRESS = 2
 
 _PROBES = 3
 _PROBE_SECONDS = 0.1  # after each; RFC 5227's second is for networks of its day
@@ -43,20 +33,20 @@ def announce(netns: Netns, link: Link, addresses: Iterable[IPv4Interface | IPv6I
     if link.hardware_type != ARPHRD_ETHER:
         return
     mac = _packed(link.mac)
-    frames: list[bytes] = []
+    told: list[bytes] = []
     for cidr in addresses:
         if isinstance(cidr.ip, IPv4Address):
-            for operation in (_ARP_REQUEST, _ARP_REPLY):
-                frames.append(_arp(operation, mac, cidr.ip, cidr.ip))
+            for operation in (frames.ARP_REQUEST, frames.ARP_REPLY):
+                told.append(frames.arp(operation, mac, cidr.ip, cidr.ip))
         else:
-            frames.append(_advertisement(mac, cidr.ip))
-    if not frames:
+            told.append(frames.advertisement(mac, cidr.ip))
+    if not told:
         return
     with suppress(OSError):
         endpoint = netns.socket(socket.AF_PACKET, socket.SOCK_RAW)
         try:
             endpoint.bind((link.name, 0))
-            for frame in frames:
+            for frame in told:
                 with suppress(OSError):
                     endpoint.send(frame)
         finally:
@@ -81,11 +71,11 @@ def refuse_taken(netns: Netns, link: Link, addresses: Iterable[IPv4Interface | I
     if not wanted or link.hardware_type != ARPHRD_ETHER:
         return
     mac = _packed(link.mac)
-    with netns.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ARP)) as endpoint:
-        endpoint.bind((link.name, _ETH_P_ARP))
+    with netns.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(frames.ETH_P_ARP)) as endpoint:
+        endpoint.bind((link.name, frames.ETH_P_ARP))
         for _ in range(_PROBES):
             for address in wanted:
-                endpoint.send(_arp(_ARP_REQUEST, mac, IPv4Address(0), address))
+                endpoint.send(frames.arp(frames.ARP_REQUEST, mac, IPv4Address(0), address))
             deadline = time.monotonic() + _PROBE_SECONDS
             while (left := deadline - time.monotonic()) > 0:
                 endpoint.settimeout(left)
@@ -94,39 +84,14 @@ def refuse_taken(netns: Netns, link: Link, addresses: Iterable[IPv4Interface | I
 
 
 def _judge(frame: bytes, wanted: list[IPv4Address], own: bytes) -> None:
-    if len(frame) < 14 + _ARP.size:
-        return
-    *_, sender, address, _, _ = _ARP.unpack_from(frame, 14)
-    if sender != own and IPv4Address(address) in wanted:
+    told = frames.arp_sender(frame)
+    if told and told[0] != own and told[1] in wanted:
         raise CniError(
-            f"the address {IPv4Address(address)} is in use",
-            why=f"The host with MAC {sender.hex(':')} answers for it.",
+            f"the address {told[1]} is in use",
+            why=f"The host with MAC {told[0].hex(':')} answers for it.",
             fix="Give the pod another address, or stop that host from using it.",
             code=Code.ADDRESS_IN_USE,
         )
-
-
-def _arp(operation: int, mac: bytes, sender: IPv4Address, target: IPv4Address) -> bytes:
-    target_mac = mac if operation == _ARP_REPLY else bytes(6)
-    body = _ARP.pack(1, 0x0800, 6, 4, operation, mac, sender.packed, target_mac, target.packed)
-    return _BROADCAST + mac + struct.pack("!H", _ETH_P_ARP) + body
-
-
-def _advertisement(mac: bytes, address: IPv6Address) -> bytes:
-    option = struct.pack("!BB", _TARGET_LINK_LAYER_ADDRESS, 1) + mac
-    body = struct.pack("!I", _OVERRIDE) + address.packed + option
-    ends = address.packed + _ALL_NODES.packed
-    pseudo_header = ends + struct.pack("!II", 4 + len(body), _ICMPV6)
-    icmp = struct.pack("!BBH", _NEIGHBOR_ADVERTISEMENT, 0, 0) + body
-    icmp = icmp[:2] + struct.pack("!H", _checksum(pseudo_header + icmp)) + icmp[4:]
-    header = struct.pack("!IHBB", 6 << 28, len(icmp), _ICMPV6, 255) + ends
-    return _ALL_NODES_MAC + mac + struct.pack("!H", _ETH_P_IPV6) + header + icmp
-
-
-def _checksum(data: bytes) -> int:
-    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    total = (total & 0xFFFF) + (total >> 16)
-    return ~(total + (total >> 16)) & 0xFFFF
 
 
 def _packed(mac: str) -> bytes:

@@ -7,6 +7,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_interface
 from pathlib import Path
@@ -20,7 +21,7 @@ from cni.protocol.request import Request
 from tests.support.apiserver import ApiServer, faults
 from tests.support.node import POD, Node
 from tests.support.stores import Cluster
-from tests.support.world import BIN
+from tests.support.world import BIN, Namespace, run
 
 
 @pytest.fixture
@@ -335,6 +336,62 @@ def test_a_block_with_a_pod_that_runs_is_not_taken(nodes: list[Node]) -> None:
     nodes[2].refused("ADD", conf(nodes[2]), **pod(9))
     _make_deaths_older(cluster, minutes=10)
     assert add(nodes[2], 9) == "10.0.0.9"
+
+
+def test_a_block_whose_addresses_somebody_answers_for_is_not_taken(
+    nodes: list[Node], peer: Namespace
+) -> None:
+    cluster = nodes[0].cluster
+    for number in range(8):
+        add(nodes[number % 2], number)
+    make_node(cluster, "node-b")
+    nodes[2].refused("ADD", conf(nodes[2]), **pod(9))
+    _make_deaths_older(cluster, minutes=10)
+    on_rail = conf(nodes[2]) | {"master": "rail0"}
+    with _wire("rail0", peer):
+        peer.ip("address", "add", "10.0.0.2/24", "dev", "far0")
+        answer = nodes[2].call("ADD", on_rail, **pod(9))
+        assert (answer.json["ips"][0]["address"], "10.0.0.2 answers" in answer.stderr) == (
+            "10.0.0.9/28",
+            True,
+        )
+        assert nodes[2].add(on_rail, **pod(10)) == ["10.0.0.10/28"]
+        assert nodes[2].refused("ADD", on_rail, **pod(11))["code"] == 100
+        peer.ip("address", "flush", "dev", "far0")
+        assert nodes[2].add(on_rail, **pod(11)) == ["10.0.0.1/28"]
+
+
+def test_a_block_is_left_alone_where_nobody_can_be_asked(nodes: list[Node]) -> None:
+    for number in range(8):
+        add(nodes[number % 2], number)
+    make_node(nodes[0].cluster, "node-b")
+    nodes[2].refused("ADD", conf(nodes[2]), **pod(9))
+    _make_deaths_older(nodes[0].cluster, minutes=10)
+    answer = nodes[2].call("ADD", conf(nodes[2]) | {"master": "absent0"}, **pod(9))
+    assert (answer.code, '"absent0"' in answer.stderr) == (100, True)
+
+
+def test_how_long_a_node_must_be_gone_can_be_set(nodes: list[Node]) -> None:
+    for number in range(8):
+        add(nodes[number % 2], number)
+    make_node(nodes[0].cluster, "node-b")
+    error = nodes[2].refused("ADD", conf(nodes[2], block_hold_time="2m"), **pod(9))
+    assert "0:02:00" in error["details"]
+    _make_deaths_older(nodes[0].cluster, minutes=2)
+    assert nodes[2].refused("ADD", conf(nodes[2]), **pod(9))["code"] == 100
+    assert add(nodes[2], 9, block_hold_time="2m") == "10.0.0.1"
+
+
+@contextmanager
+def _wire(name: str, peer: Namespace) -> Iterator[None]:
+    """Lay a wire from this process's namespace to the peer's `far0`."""
+    run("ip", "link", "add", name, "type", "veth", "peer", "name", "far0", "netns", peer.name)
+    try:
+        peer.ip("link", "set", "far0", "up")
+        run("ip", "link", "set", name, "up")
+        yield
+    finally:
+        run("ip", "link", "del", name)
 
 
 def test_a_node_that_came_back_is_alive(nodes: list[Node]) -> None:

@@ -16,7 +16,8 @@ ROOT = Path(__file__).parents[2]
 # What each part may import of podrail, beside itself. The longest prefix counts.
 ALLOWED = {
     "cni.protocol": set(),
-    "cni.host": {"cni.protocol"},
+    "cni.frames": set(),
+    "cni.host": {"cni.protocol", "cni.frames"},
     "cni.kube": {"cni.protocol"},
     "cni.durable": set(),
     "cni.locks": {"cni.protocol", "cni.durable"},
@@ -77,7 +78,15 @@ ALLOWED = {
     "cni.daemon": {"cni.protocol", "cni.host", "cni.state", "cni.durable"},
     "cni.cli": {"cni.protocol", "cni.host", "cni.state", "cni.durable", "cni.kube"},
     "cni.entry": {"cni.protocol", "cni.host", "cni.cli"},
-    "ipam": {"cni.protocol", "cni.kube", "cni.durable", "cni.locks", "cni.state", "cni.undo"},
+    "ipam": {
+        "cni.protocol",
+        "cni.kube",
+        "cni.frames",
+        "cni.durable",
+        "cni.locks",
+        "cni.state",
+        "cni.undo",
+    },
 }
 
 MODULES = {
