@@ -25,7 +25,7 @@ from ipam.kube_objects import SLICE_POOLS, Objects
 from ipam.kube_pool import GROUP_VERSION, KubePool, Operation
 from ipam.neighbours import CannotAsk, answering
 from ipam.node_deaths import Deaths, addresses_of_pods
-from ipam.node_slices import SlicePool, narrowed
+from ipam.node_slices import NETWORK_NAME, OVERLAPS, SlicePool, narrowed
 from ipam.pool import PoolKey
 from ipam.ranges import Ip, Range, parse_network
 from ipam.store import Wish
@@ -83,6 +83,10 @@ class Blocks:
                 failure, losses = error, losses + 1
                 if block and not isinstance(error, OutcomeUnknown):
                     files.remove(block)
+            except InvalidConfig:
+                if block:
+                    files.remove(block)
+                raise
             else:
                 files.write(block)
                 return block
@@ -138,18 +142,50 @@ class Blocks:
         body = {
             "apiVersion": GROUP_VERSION,
             "kind": "NodeSlicePool",
-            "metadata": {"name": source.slice_pool},
+            "metadata": {
+                "name": source.slice_pool,
+                "annotations": {NETWORK_NAME: rooms.wish.pool.network_name},
+            },
             "spec": {"range": str(network), "sliceSize": f"/{source.prefix}"},
             "status": {"allocations": entries},
         }
+        self._refuse_overlap(source, rooms.wish)
 
         def send() -> None:
             try:
-                self._api.create(self._path(), body)
+                made = self._api.create(self._path(), body)
             except NotFound as error:
                 raise _uncreatable(source.slice_pool, self._namespace, error) from error
+            try:
+                self._refuse_overlap(source, rooms.wish)
+            except InvalidConfig as error:  # of two made at once at least one sees the other
+                self._give_up(SlicePool(source.slice_pool, made), chosen, error.msg)
+                raise
 
         return _Step(chosen, send)
+
+    def _give_up(self, pool: SlicePool, network: IpNetwork, why: str) -> None:
+        """Give a block back with the whole object, which nobody may use from now on."""
+        index = next(i for i, _, net in pool.indexed() if net == network)
+        mark = {"op": "add", "path": f"/metadata/annotations/{OVERLAPS.replace('/', '~1')}", "value": why}
+        self._api.patch(self._path(pool.name), [*_given(pool, index, ""), mark])
+
+    def _refuse_overlap(self, source: BlockSource, wish: Wish) -> None:
+        """Refuse to divide a range of which another NodeSlicePool divides a part.
+
+        What nodes give out of blocks is on no list, so two divisions would give addresses twice.
+        """
+        if not wish.is_unique:
+            return
+        for other in self._objects.slice_pools():
+            if other.name != source.slice_pool and other.may_share_addresses(wish.pool):
+                raise InvalidConfig(
+                    f"{wish.range.network} ({wish.range.path}) cannot have node blocks: the NodeSlicePool "
+                    f'"{other.name}" divides {other.raw["spec"]["range"]}',
+                    why="They overlap, and nodes that give addresses out of blocks do not ask each other.",
+                    fix='Let networks with one range share a "network_name"; give those that shall not see '
+                    "each other different ones; or delete the NodeSlicePool if its network is no more.",
+                )
 
     def _choice(
         self, pool: SlicePool, source: BlockSource, rooms: _Rooms, known: set[IpNetwork], losses: int
@@ -315,6 +351,12 @@ def _uncreatable(name: str, namespace: str, error: NotFound) -> InvalidConfig:
 
 
 def _check_division(pool: SlicePool, source: BlockSource, wish: Wish) -> None:
+    if why := pool.annotations.get(OVERLAPS):
+        raise InvalidConfig(
+            f'the NodeSlicePool "{pool.name}" is not to be used: {why}',
+            why="Both were made in the same moment.",
+            fix="Correct one of the networks, then delete this object.",
+        )
     spec = pool.raw.get("spec") or {}
     written = str(spec.get("range")), str(spec.get("sliceSize")).removeprefix("/")
     try:

@@ -140,12 +140,16 @@ class Objects:
         except NotFound:
             return None
 
+    def slice_pools(self) -> Iterator[SlicePool]:
+        for raw in self.api.list(resource(GROUP_VERSION, SLICE_POOLS, namespace=self.namespace)):
+            yield SlicePool(raw["metadata"]["name"], raw)
+
     def _nodes(self) -> dict[IpNetwork, set[str]]:
         """Return the nodes that slices are listed for, by slice; none where that may not be asked."""
         nodes: dict[IpNetwork, set[str]] = {}
         try:
-            for raw in self.api.list(resource(GROUP_VERSION, SLICE_POOLS, namespace=self.namespace)):
-                for node, network in SlicePool("", raw).slices:
+            for pool in self.slice_pools():
+                for node, network in pool.slices:
                     nodes.setdefault(network, set()).add(node)
         except (NotFound, Forbidden):
             return {}

@@ -29,7 +29,7 @@ class Deaths:
     def __init__(self, api: Client, pool: SlicePool, hold: timedelta) -> None:
         self._api = api
         self._hold = hold
-        self._annotations: dict[str, str] = pool.raw.get("metadata", {}).get("annotations") or {}
+        self._annotations = pool.annotations
         self._version = pool.resource_version
         self._is_unknown = False
 

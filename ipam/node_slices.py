@@ -19,6 +19,8 @@ from ipam.ranges import Range, parse_network
 from ipam.store import Wish
 
 HOSTNAME = Path("/etc/hostname")
+OVERLAPS = "podrail.whereabouts/overlaps"  # annotation: why nobody may use an object
+NETWORK_NAME = "podrail.whereabouts/network-name"  # annotation: that of the networks that an object is for
 
 
 def node_name(
@@ -78,11 +80,33 @@ class SlicePool:
             except (ValueError, AttributeError):
                 continue
 
+    def may_share_addresses(self, pool: PoolKey) -> bool:
+        """Whether it divides a network that overlaps a pool's, and may be for the same `network_name`.
+
+        An object of Whereabouts' controller has that name, if there is one, or else that of a CNI network.
+        """
+        try:
+            network = parse_network(str((self.raw.get("spec") or {}).get("range")))
+        except ValueError:
+            return False
+        if network.version != pool.network.version or not network.overlaps(pool.network):
+            return False
+        if OVERLAPS in self.annotations:
+            return False
+        told = self.annotations.get(NETWORK_NAME)
+        if told is not None:
+            return bool(told == pool.network_name)
+        return f"{self.name}-".startswith(f"{pool.network_name}-") or not pool.network_name
+
     @property
     def entries(self) -> list[Any]:
         status = self.raw.get("status") or {}
         found = status.get("allocations")
         return found if isinstance(found, list) else []
+
+    @property
+    def annotations(self) -> Mapping[str, str]:
+        return self.raw.get("metadata", {}).get("annotations") or {}
 
     @property
     def resource_version(self) -> str:

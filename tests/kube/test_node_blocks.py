@@ -87,9 +87,10 @@ def test_claiming_a_block_is_three_requests(nodes: list[Node]) -> None:
     told = [
         f"{seen.method} {seen.path.rsplit('/kube-system/')[1]}" for seen in nodes[0].cluster.server.requests
     ]
-    made = ["GET ippools", "GET nodeslicepools/rail", "POST nodeslicepools"]
+    overlapping = "GET nodeslicepools"  # once for each range, before and after the object is made
+    made = ["GET ippools", "GET nodeslicepools/rail", overlapping, "POST nodeslicepools", overlapping]
     claimed = ["GET ippools", "GET nodeslicepools/rail", "PATCH nodeslicepools/rail"]
-    assert told[:6] == made + claimed
+    assert told[:8] == made + claimed
 
 
 def test_the_object_is_one_that_whereabouts_reads(nodes: list[Node]) -> None:
@@ -141,7 +142,7 @@ def test_what_ippools_record_is_taken(nodes: list[Node]) -> None:
     held = {"id": "x", "podref": "default/old", "ifname": "net1"}
     cluster.record({"1": held, "2": held, "5": held}, name="10.0.0.0-28", range_="10.0.0.0/28")
     cluster.record({"1": held}, name="node-z-10.0.0.8-30", range_="10.0.0.8/30")
-    cluster.divide("other", node_z="10.0.0.8/30")
+    cluster.divide("other", range_="10.0.1.0/24", node_z="10.0.0.8/30")  # of its range before
     assert add(nodes[0], 1) == "10.0.0.6"
     assert add(nodes[0], 2) == "10.0.0.10"
 
@@ -290,6 +291,58 @@ def test_an_object_that_divides_otherwise_is_told(nodes: list[Node]) -> None:
     assert (error["code"], "into blocks of /29" in error["msg"]) == (7, True)
 
 
+def named(node: Node, name: str, **keys: Any) -> dict[str, Any]:
+    return conf(node, **keys) | {"name": name}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "is_refused"),
+    [
+        pytest.param({}, {}, True, id="the-same-range-of-two-networks"),
+        pytest.param({}, {"range": "10.0.0.0/24"}, True, id="a-range-around-it"),
+        pytest.param({}, {"range": "10.0.0.8/29"}, True, id="a-part-of-it"),
+        pytest.param({}, {"range": "10.0.1.0/28"}, False, id="a-range-beside-it"),
+        pytest.param({}, {"network_name": "blue"}, False, id="one-of-another-network-name"),
+        pytest.param({"network_name": "blue"}, {"network_name": "blue"}, False, id="one-shared-by-name"),
+        pytest.param(
+            {"network_name": "blue"},
+            {"network_name": "blue", "ipRanges": [{"range": "10.0.0.0/27"}]},
+            True,
+            id="a-further-range-of-one-name",
+        ),
+        pytest.param({}, {"enable_overlapping_ranges": False}, False, id="where-nobody-minds"),
+    ],
+)
+def test_ranges_that_overlap_cannot_both_have_blocks(
+    nodes: list[Node], first: dict[str, Any], second: dict[str, Any], is_refused: bool
+) -> None:
+    nodes[0].add(named(nodes[0], "one", **first), **pod(1))
+    before = nodes[1].cluster.api.list(nodes[1].cluster.path("nodeslicepools"))
+    names = [raw["metadata"]["name"] for raw in before]
+    answer = nodes[1].call("ADD", named(nodes[1], "two", **second), **pod(2))
+    if not is_refused:
+        assert answer.status == 0, answer
+        return
+    assert (answer.code, f'"{names[0]}" divides 10.0.0.0/28' in answer.json["msg"]) == (7, True)
+    after = nodes[1].cluster.api.list(nodes[1].cluster.path("nodeslicepools"))
+    assert [raw["metadata"]["name"] for raw in after] == names
+    assert nodes[1].records() == []
+
+
+def test_of_two_overlapping_ranges_that_are_divided_at_once_none_is_used_unseen(nodes: list[Node]) -> None:
+    cluster = nodes[0].cluster
+    rival = faults.rival(lambda: cluster.divide("other", "10.0.0.0/24", node_b="10.0.0.64/26"))
+    cluster.server.on(rival, method="POST", path="nodeslicepools")
+    error = nodes[0].refused("ADD", conf(nodes[0]), **pod(1))
+    assert (error["code"], '"other" divides 10.0.0.0/24' in error["msg"]) == (7, True)
+    assert (cluster.blocks(), nodes[0].records()) == ({}, [])
+    error = nodes[0].refused("ADD", conf(nodes[0]), **pod(1))
+    assert (error["code"], '"rail" is not to be used' in error["msg"]) == (7, True)
+    cluster.api.delete(cluster.path("nodeslicepools", "other"))
+    cluster.api.delete(cluster.path("nodeslicepools", "rail"))
+    assert add(nodes[0], 1) == "10.0.0.1"
+
+
 @pytest.mark.parametrize(
     ("keys", "told"),
     [
@@ -403,7 +456,8 @@ def test_a_node_that_came_back_is_alive(nodes: list[Node]) -> None:
     make_node(cluster, "node-a")
     _make_deaths_older(cluster, minutes=10)
     assert nodes[2].refused("ADD", conf(nodes[2]), **pod(9))["code"] == 100
-    assert not cluster.api.get(cluster.path("nodeslicepools", "rail"))["metadata"].get("annotations")
+    noted = cluster.api.get(cluster.path("nodeslicepools", "rail"))["metadata"]["annotations"]
+    assert noted == {"podrail.whereabouts/network-name": ""}
 
 
 def _make_deaths_older(cluster: Cluster, minutes: int) -> None:
@@ -411,7 +465,7 @@ def _make_deaths_older(cluster: Cluster, minutes: int) -> None:
     path = cluster.path("nodeslicepools", "rail")
     noted = cluster.api.get(path)["metadata"]["annotations"]
     then = (datetime.now(UTC) - timedelta(minutes=minutes)).isoformat(timespec="seconds")
-    older = {name: f"{then} {text.partition(' ')[2]}" for name, text in noted.items()}
+    older = {n: f"{then} {text.partition(' ')[2]}" for n, text in noted.items() if "gone" in n}
     patch = {"metadata": {"annotations": older}}
     cluster.api.patch(path, patch, "application/merge-patch+json")
 
