@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from cni.kube.credential import Material, Tls, bearer, expiry
 from cni.protocol.errors import InvalidConfig
+from cni.protocol.notes import note
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
@@ -249,7 +250,12 @@ def _assembled(cluster: _Entry, user: _Entry, namespace: str) -> KubeConfig:
         missing = "client-key" if tls.certificate else "client-certificate"
         raise user.refusal(missing, "is missing beside its other half", "Give both, or none.")
     scheme, host, port, base = _address(cluster, is_tls_meant=tls != Tls())
+    token = user.material("", "tokenFile") or user.material("token", "", is_encoded=False)
     username = user.text("username")
+    if (token or username) and scheme == "http" and not _is_this_machine(host):
+        # As client-go: whoever is on the way could read and use it.
+        note(cluster.file, f"{cluster.text('server')} is no https, so no credential is sent to it")
+        token, username = None, ""
     return KubeConfig(
         source=cluster.file,
         host=host,
@@ -257,9 +263,18 @@ def _assembled(cluster: _Entry, user: _Entry, namespace: str) -> KubeConfig:
         base=base,
         tls=tls if scheme == "https" else None,
         namespace=namespace,
-        token=user.material("", "tokenFile") or user.material("token", "", is_encoded=False),
+        token=token,
         basic=f"{username}:{user.text('password')}" if username else "",
     )
+
+
+def _is_this_machine(host: str) -> bool:
+    from ipaddress import ip_address  # 5 ms that https does not need
+
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _address(cluster: _Entry, *, is_tls_meant: bool) -> tuple[str, str, int, str]:

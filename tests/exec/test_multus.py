@@ -15,7 +15,7 @@ import pytest
 
 from tests.support.cnitool import Cnitool
 from tests.support.pods import Multus, StubPlugin
-from tests.support.world import GO_BIN, Namespace, World, rail, static
+from tests.support.world import BIN, GO_BIN, Namespace, World, rail, static
 
 
 @pytest.fixture
@@ -114,6 +114,13 @@ def test_an_add_that_is_stopped_undoes_what_it_did(multus: Multus, tmp_path: Pat
     assert stub.calls() == ["ADD pod-1 net1", "DEL pod-1 net1"]
     assert world.sandbox.snapshot() == before
     assert multus.files() == []
+
+
+@pytest.mark.parametrize("option", ["-v", "-version", "--version"])
+def test_its_version_can_be_asked_as_that_of_multus(option: str) -> None:
+    done = subprocess.run([BIN / "multus", option], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.fullmatch(r"multus: version:\S+ commit:\S+ date:\S+\n", done.stdout)
 
 
 def test_without_a_cluster_no_client_is_loaded(multus: Multus) -> None:

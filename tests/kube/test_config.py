@@ -102,6 +102,32 @@ def test_yaml_of_every_style_is_read(write: Write, text: str, namespace: str) ->
     assert config.authorization() == ""
 
 
+@pytest.mark.parametrize("user", [{"token": "t"}, {"tokenFile": "t"}, {"username": "u", "password": "p"}])
+@pytest.mark.parametrize(
+    ("server", "is_sent"),
+    [
+        pytest.param("https://10.0.0.1:6443", True, id="https"),
+        pytest.param("http://127.0.0.1:8080", True, id="http-of-this-machine"),
+        pytest.param("http://[::1]:8080", True, id="ipv6-of-this-machine"),
+        pytest.param("http://localhost:8080", True, id="this-machine-by-name"),
+        pytest.param("http://10.0.0.1:8080", False, id="http"),
+        pytest.param("http://api.example.com", False, id="http-by-name"),
+    ],
+)
+def test_a_credential_is_sent_to_nobody_who_might_be_overheard(
+    write: Write,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    server: str,
+    is_sent: bool,
+    user: dict[str, str],
+) -> None:
+    (tmp_path / "t").write_text("t")
+    config = load(write(cluster={"server": server}, user=user))
+    assert bool(config.authorization()) == is_sent
+    assert ("no credential is sent to it" in capsys.readouterr().err) == (not is_sent)
+
+
 @pytest.mark.parametrize(
     ("server", "parts"),
     [
