@@ -63,25 +63,20 @@ def _reachable(path: Path) -> Iterator[Finding]:
     from cni.kube.config import load
     from cni.kube.deadline import Limits
     from cni.kube.errors import NotFound
-    from cni.kube.paths import resource
+    from cni.kube.rights import Rights
 
     try:
         config = load(str(path))
         limits = Limits(connect=3.0, request=5.0, silence=5.0, operation=10.0)
         with Client(config, limits) as api:
-            kind = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectRulesReview"}
-            spec = {"spec": {"namespace": config.namespace or "kube-system"}}
-            review = api.create(
-                resource("authorization.k8s.io/v1", "selfsubjectrulesreviews"), {**kind, **spec}
-            )
+            rights = Rights.in_namespace(api, config.namespace or "kube-system")
     except NotFound:
         return  # it answers, and does not tell rights
     except CniError as error:
         yield Finding("api", str(path), f"{error.msg}. {error.why}".rstrip(), error.fix or "See the message.")
         return
-    rules = (review.get("status") or {}).get("resourceRules") or []
     for (group, plural), verbs in _NEEDED.items():
-        missing = [verb for verb in verbs if not any(_grants(rule, group, plural, verb) for rule in rules)]
+        missing = rights.missing(group, plural, verbs)
         if missing:
             yield Finding(
                 "rbac",
@@ -90,11 +85,3 @@ def _reachable(path: Path) -> Iterator[Finding]:
                 "Bind it to a role that has these verbs.",
                 "warning",
             )
-
-
-def _grants(rule: dict[str, list[str]], group: str, plural: str, verb: str) -> bool:
-    return bool(
-        {verb, "*"} & set(rule.get("verbs") or ())
-        and {group, "*"} & set(rule.get("apiGroups") or ())
-        and {plural, "*"} & set(rule.get("resources") or ())
-    )
