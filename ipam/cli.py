@@ -6,9 +6,10 @@ import argparse
 import json
 import os
 import sys
+from typing import Any
 
+from cni.command import STATUSES, head, parser_of, told
 from cni.protocol.addresses import parse_ip
-from cni.protocol.errors import CniError
 from ipam import host_local, looking
 from ipam.config import seconds
 from ipam.holding import journal_of
@@ -19,35 +20,61 @@ from ipam.ranges import Ip
 
 def main(arguments: list[str]) -> int:
     """Run a command and return its exit status: 1 if it failed, 2 if it was called wrongly."""
-    parsed = _parser().parse_args(arguments)
-    try:
-        return int(parsed.run(parsed))
-    except CniError as error:
-        sys.stderr.write(f"podrail: {error.msg}. {error.details}".rstrip() + "\n")
-    except OSError as error:
-        sys.stderr.write(f"podrail: {error.filename or 'it failed'}: {error.strerror}\n")
-    return 1
+    parsed = parser().parse_args(arguments)
+    status = 1
+    with told("ipam") as failed:
+        status = int(parsed.run(parsed))
+    return 1 if failed else status
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="podrail ipam", description=__doc__.partition(": ")[2])
-    commands = parser.add_subparsers(dest="command", required=True)
-    show = commands.add_parser("show", help="list pools, their fill, and who holds what")
+def parser() -> argparse.ArgumentParser:
+    made = parser_of(
+        "ipam",
+        "Look at the addresses that whereabouts gave out, and change them.",
+        examples=("podrail ipam show", "podrail ipam explain 10.1.0.5", "podrail ipam COMMAND --help"),
+    )
+    commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    show = _command(
+        commands, "show", "list pools, their fill, and who holds what", "podrail ipam show --json"
+    )
     show.add_argument("--json", action="store_true", help="print them as JSON")
     show.set_defaults(run=_show)
-    explain = commands.add_parser("explain", help="tell all that is known of an address")
-    explain.add_argument("address", type=_address)
+    explain = _command(
+        commands, "explain", "tell all that is known of an address", "podrail ipam explain 10.1.0.5"
+    )
+    explain.add_argument("address", type=_address, metavar="ADDRESS", help="such as 10.1.0.5")
     explain.set_defaults(run=_explain)
-    release = commands.add_parser("release", help="free an address whose holder will not come back")
-    release.add_argument("address", type=_address)
+    release = _command(
+        commands,
+        "release",
+        "free an address whose holder will not come back",
+        "podrail ipam release 10.1.0.5",
+        "podrail ipam release 10.1.0.5 --yes --network-name blue",
+        statuses="0 freed, 1 it failed, 2 called wrongly or without --yes",
+    )
+    release.add_argument("address", type=_address, metavar="ADDRESS", help="such as 10.1.0.5")
     release.add_argument("--yes", action="store_true", help="really do it; else it is only told")
     release.set_defaults(run=_release)
     for command in (show, explain, release):
         command.add_argument("--data-dir", metavar="DIR", help="the file store there, and no other")
         command.add_argument("--kubeconfig", metavar="FILE", help="the pools of that cluster, and no other")
         command.add_argument("--network-name", metavar="NAME", help='only pools of this "network_name"')
-    host_local.add_command(commands)
-    reconcile = commands.add_parser("reconcile", help="free what pods hold that are gone; repair records")
+    host_local.add_options(
+        _command(
+            commands,
+            "import",
+            "take over the addresses of a host-local directory",
+            "podrail ipam import /var/lib/cni/networks/rail0 --range 10.1.0.0/24",
+            statuses="0 done, 1 it failed or some were left out, 2 called wrongly",
+        )
+    )
+    reconcile = _command(
+        commands,
+        "reconcile",
+        "free what pods hold that are gone; repair records",
+        "podrail ipam reconcile --once --dry-run",
+        "podrail ipam reconcile --kubeconfig /etc/kubernetes/admin.conf --interval 5m",
+    )
     reconcile.add_argument("--once", action="store_true", help="make one pass and end")
     reconcile.add_argument("--dry-run", action="store_true", help="tell what would be done, and do nothing")
     reconcile.add_argument("--kubeconfig", metavar="FILE", help="which cluster; else this pod's or node's")
@@ -55,7 +82,16 @@ def _parser() -> argparse.ArgumentParser:
     reconcile.add_argument("--grace", type=_duration, default=60.0, metavar="TIME", help="default 60s")
     reconcile.add_argument("--interval", type=_duration, default=60.0, metavar="TIME", help="default 60s")
     reconcile.set_defaults(run=_reconcile)
-    return parser
+    return made
+
+
+def _command(
+    commands: Any, name: str, about: str, *examples: str, statuses: str = STATUSES
+) -> argparse.ArgumentParser:
+    made: argparse.ArgumentParser = commands.add_parser(
+        name, help=about, **head(f"{about[0].upper()}{about[1:]}.", statuses=statuses, examples=examples)
+    )
+    return made
 
 
 def _reconcile(parsed: argparse.Namespace) -> int:
@@ -112,8 +148,8 @@ def _explain(parsed: argparse.Namespace) -> int:
     lives = Lives.here(journal_of(os.environ))
     found = list(looking.holders(iter(_pools(parsed)), parsed.address))
     for pool, allocation in found:
-        told = f"held by {_told(allocation, lives)}" if allocation else "free"
-        sys.stdout.write(f"{parsed.address} in {pool.key} ({pool.fill}, in {pool.place.path}): {told}\n")
+        state = f"held by {_told(allocation, lives)}" if allocation else "free"
+        sys.stdout.write(f"{parsed.address} in {pool.key} ({pool.fill}, in {pool.place.path}): {state}\n")
     if not found:
         sys.stdout.write(f"{parsed.address} is in no pool: nobody holds it\n")
     return 0

@@ -12,7 +12,6 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from cni.protocol.addresses import parse_ip
 from cni.protocol.errors import CniError, InvalidConfig
@@ -24,9 +23,9 @@ from ipam.ranges import Ip, parse_range
 from ipam.stores import opened
 
 
-def add_command(commands: Any) -> None:
-    command = commands.add_parser("import", help="take over the addresses of a host-local directory")
-    command.add_argument("directory", type=Path, help="such as /var/lib/cni/networks/rail0")
+def add_options(command: argparse.ArgumentParser) -> None:
+    """Add the options of `podrail ipam import`."""
+    command.add_argument("directory", type=Path, metavar="DIR", help="such as /var/lib/cni/networks/rail0")
     command.add_argument(
         "--range", action="append", default=[], metavar="CIDR", help="a range of the new network; repeatable"
     )

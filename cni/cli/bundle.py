@@ -21,8 +21,8 @@ from cni import durable
 from cni.cli import redact
 from cni.cli.install import runtime
 from cni.cli.logs import journal, tail
-from cni.cli.parser import parser_of, told
 from cni.cli.snapshot import NAME, Snapshot, taken
+from cni.command import parser_of, told
 
 _MOST_OF_FILE = 1 << 20  # bytes
 _MOST_FILES = 5000

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cni.cli.install import runtime
-from cni.cli.parser import parser_of
+from cni.command import parser_of
 from cni.protocol import gojson, registry
 from cni.protocol.chain import Chain, put
 from cni.protocol.errors import CniError, InvalidEnvironment

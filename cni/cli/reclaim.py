@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 
 from cni.cli.install import runtime
+from cni.command import parser_of
 from cni.host.netns import opened_if_present
 from cni.protocol import registry
 from cni.protocol.errors import CniError
@@ -60,20 +61,25 @@ def _proof(record: Record) -> str:
     return ""
 
 
+def parser() -> argparse.ArgumentParser:
+    made = parser_of(
+        "reclaim",
+        "Give back what attachments of dead sandboxes hold; by default only tell what that is.",
+        statuses="0 done, 1 something could not be given back, 2 called wrongly",
+        examples=("podrail reclaim", "podrail reclaim --yes"),
+    )
+    made.add_argument("--yes", action="store_true", help="really give it back")
+    made.add_argument("--dry-run", action="store_true", help="only tell (the default)")
+    made.add_argument("--json", action="store_true", help="print it as JSON")
+    made.add_argument("--bin-dir", metavar="DIR", help="where delegates are; default: the runtime's")
+    return made
+
+
 def main(arguments: list[str]) -> int:
     """Tell, or give back; return 1 if something could not be given back."""
-    parser = argparse.ArgumentParser(
-        prog="podrail reclaim",
-        description="give back what attachments of dead sandboxes hold; by default only tell what that is",
-        epilog="exit status: 0 done, 1 something could not be given back, 2 called wrongly",
-    )
-    parser.add_argument("--yes", action="store_true", help="really give it back")
-    parser.add_argument("--dry-run", action="store_true", help="only tell (the default)")
-    parser.add_argument("--json", action="store_true", help="print it as JSON")
-    parser.add_argument("--bin-dir", metavar="DIR", help="where delegates are; default: the runtime's")
-    parsed = parser.parse_args(arguments)
+    parsed = parser().parse_args(arguments)
     if parsed.yes and parsed.dry_run:
-        parser.error("--yes and --dry-run exclude each other")
+        parser().error("--yes and --dry-run exclude each other")
     path = parsed.bin_dir or str(runtime.directories().binaries)
     found = [_given_back(each, record, path) if parsed.yes else each for each, record in lost(os.environ)]
     sys.stdout.write(_as_json(found) if parsed.json else _as_text(found, is_done=parsed.yes))

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from cni.command import parser_of
 from cni.protocol import registry
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -20,14 +21,23 @@ def schema(plugin_type: str) -> dict[str, Any]:
     return {"$schema": DIALECT, **made, "title": f"podrail: configuration of {plugin_type}"}
 
 
+def parser() -> argparse.ArgumentParser:
+    made = parser_of(
+        "schemas",
+        "JSON Schemas of the plugins' configurations, by which editors complete and check them.",
+        statuses="0 done, 2 called wrongly",
+        examples=("podrail schemas macvlan >macvlan.json", "podrail schemas --into schemas"),
+    )
+    made.add_argument("type", nargs="?", choices=registry.TYPES, help="print the schema of this plugin")
+    made.add_argument("--into", type=Path, metavar="DIR", help="write all schemas, a file each")
+    return made
+
+
 def main(arguments: list[str]) -> int:
     """Print the schema of a type, or write those of all into a directory."""
-    parser = argparse.ArgumentParser(prog="podrail schemas", description=__doc__.partition(": ")[2])
-    parser.add_argument("type", nargs="?", choices=registry.TYPES, help="print the schema of this plugin")
-    parser.add_argument("--into", type=Path, metavar="DIR", help="write all schemas, a file each")
-    parsed = parser.parse_args(arguments)
+    parsed = parser().parse_args(arguments)
     if not parsed.type and not parsed.into:
-        parser.error("say which TYPE to print, or --into which directory to write all")
+        parser().error("say which TYPE to print, or --into which directory to write all")
     if parsed.type:
         sys.stdout.write(_text(parsed.type))
     if parsed.into:

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from cni.cli.attached import Attachment, attachments
-from cni.cli.parser import parser_of, told
+from cni.command import parser_of, told
 
 
 def parser() -> argparse.ArgumentParser:

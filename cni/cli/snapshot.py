@@ -20,6 +20,7 @@ from cni.cli.devices import Card, Devices, Gpu, devices
 from cni.cli.doctor.main import findings as doctor_findings
 from cni.cli.finding import Finding
 from cni.cli.verify.main import found as drift
+from cni.command import progress
 from cni.protocol import registry
 from cni.protocol.errors import CniError, DecodingFailure
 
@@ -86,10 +87,13 @@ def taken(environment: Mapping[str, str]) -> Snapshot:
     """Look at this node. What cannot be looked at is a finding."""
     failures: list[Finding] = []
     found: list[Finding] = []
-    try:
-        found = drift()
-    except (CniError, OSError) as error:
-        failures.append(Finding("verify", "this node", str(error), "Look as root, on the node."))
+    with progress("comparing journal, kernel and pools"):
+        try:
+            found = drift()
+        except (CniError, OSError) as error:
+            failures.append(Finding("verify", "this node", str(error), "Look as root, on the node."))
+    with progress("looking for what would keep a pod from its networks"):
+        faults = tuple(doctor_findings())
     return Snapshot(
         node=environment.get("NODENAME") or platform.node(),
         time=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -98,7 +102,7 @@ def taken(environment: Mapping[str, str]) -> Snapshot:
         python=".".join(map(str, sys.version_info[:3])),
         attachments=tuple(attachments(environment)),
         pools=tuple(registry.load_pools()(environment)),
-        findings=tuple(doctor_findings()),
+        findings=faults,
         drift=(*found, *failures),
         devices=devices(),
     )

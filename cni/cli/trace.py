@@ -23,8 +23,8 @@ from cni.cli.attached import Attachment, attachments
 from cni.cli.doctor.configured import Configured
 from cni.cli.doctor.root import Root
 from cni.cli.install import runtime
-from cni.cli.parser import parser_of, told
 from cni.cli.snapshot import of_bundle
+from cni.command import parser_of, told
 from cni.protocol import gojson, registry
 
 _TIME = re.compile(

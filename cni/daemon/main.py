@@ -18,6 +18,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from cni.command import parser_of
 from cni.daemon import systemd
 from cni.daemon.daemon import Daemon
 from cni.daemon.log import Notes, log
@@ -38,11 +39,22 @@ class CannotStart(Exception):
 
 def command(arguments: list[str]) -> int:
     """Run `podrail daemon`; return the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="podrail daemon", description="Serve the static clients of this node."
+    return serve(Settings.of(command_parser().parse_args(arguments), os.environ), os.environ)
+
+
+def command_parser() -> argparse.ArgumentParser:
+    made = parser_of(
+        "daemon",
+        "Serve the static clients of this node.",
+        statuses="0 it was told to stop, 1 it could not start, 2 called wrongly",
+        examples=(
+            "podrail daemon",
+            "podrail daemon --concurrency 16 --metrics 127.0.0.1:9464",
+            "podrail daemon --metrics unix:/run/podrail/metrics.sock",
+        ),
     )
-    add_options(parser)
-    return serve(Settings.of(parser.parse_args(arguments), os.environ), os.environ)
+    add_options(made)
+    return made
 
 
 def serve(settings: Settings, environment: Mapping[str, str]) -> int:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from cni.protocol.signals import uninterrupted
 
 if TYPE_CHECKING:
+    from argparse import ArgumentParser
+
     from cni.protocol.planning import Plan, Planning
     from cni.protocol.plugin import Plugin
     from cni.protocol.request import Request
@@ -37,7 +39,10 @@ _PLANS = {
     "whereabouts": "ipam.planning:plan",
 }
 
+# In the order in which help lists them. The parser of `module:main` is `module:parser`, that of another
+# function `module:function_parser`.
 _COMMANDS = {
+    "attachments": ("cni.cli.attachments:main", "list the attachments that the journal holds"),
     "show": ("cni.cli.show:main", "the attachments of this node, and how they are"),
     "plan": ("cni.cli.plan:main", "what a pod would get from a configuration here, without doing it"),
     "verify": ("cni.cli.verify.main:main", "find where journal, kernel, addresses and cluster disagree"),
@@ -52,6 +57,8 @@ _COMMANDS = {
     "lint": ("cni.cli.lint.main:main", "find mistakes in network configurations, offline"),
     "schemas": ("cni.cli.schemas:main", "print JSON Schemas of the configurations, for editors"),
     "ipam": ("ipam.cli:main", "look at the addresses that whereabouts gave out, and change them"),
+    "completion": ("cni.cli.completion:main", "completion of this command for a shell"),
+    "man": ("cni.cli.man:main", "the manual page of this command"),
 }
 
 TYPES = tuple(_PLUGINS)
@@ -81,6 +88,13 @@ def load_command(name: str) -> Callable[[list[str]], int]:
     """Import a group of the command `podrail`: it takes arguments and returns the exit status."""
     command: Callable[[list[str]], int] = _named(_COMMANDS[name][0])
     return command
+
+
+def load_parser(name: str) -> ArgumentParser:
+    """Make the parser of a command."""
+    module, _, function = _COMMANDS[name][0].partition(":")
+    made: ArgumentParser = _named(f"{module}:{'parser' if function == 'main' else f'{function}_parser'}")()
+    return made
 
 
 def load_pool_check() -> Callable[[Mapping[str, str]], Iterator[tuple[str, str]]]:

@@ -84,7 +84,7 @@ def test_every_example_prints_what_the_page_says(node: World, tmp_path: Path, se
     try:
         for command, printed in sections()[section]:
             done = subprocess.run(
-                ["nsenter", f"--net={node.host.path}", "sh", "-c", command],
+                ["nsenter", f"--net={node.host.path}", "bash", "-c", command],
                 env=environment,
                 cwd=tmp_path,
                 capture_output=True,

@@ -22,6 +22,7 @@ ALLOWED = {
     "cni.durable": set(),
     "cni.locks": {"cni.protocol", "cni.durable"},
     "cni.log_file": set(),
+    "cni.command": {"cni.protocol"},
     "cni.undo": {"cni.protocol"},
     "cni.state": {"cni.protocol", "cni.durable"},
     "cni.attachment": {"cni.protocol", "cni.host", "cni.state", "cni.undo"},
@@ -75,8 +76,8 @@ ALLOWED = {
         "cni.locks",
         "cni.log_file",
     },
-    "cni.daemon": {"cni.protocol", "cni.host", "cni.state", "cni.durable"},
-    "cni.cli": {"cni.protocol", "cni.host", "cni.state", "cni.durable", "cni.kube"},
+    "cni.daemon": {"cni.protocol", "cni.host", "cni.state", "cni.durable", "cni.command"},
+    "cni.cli": {"cni.protocol", "cni.host", "cni.state", "cni.durable", "cni.kube", "cni.command"},
     "cni.entry": {"cni.protocol", "cni.host", "cni.cli"},
     "ipam": {
         "cni.protocol",
@@ -86,6 +87,7 @@ ALLOWED = {
         "cni.locks",
         "cni.state",
         "cni.undo",
+        "cni.command",
     },
 }
 

@@ -13,7 +13,7 @@ from cni.cli.doctor.configured import Configured
 from cni.cli.doctor.root import Root
 from cni.cli.finding import Finding, as_json, as_text, status
 from cni.cli.install import runtime
-from cni.cli.parser import parser_of, told
+from cni.command import parser_of, told
 from cni.protocol import registry
 
 

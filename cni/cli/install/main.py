@@ -11,38 +11,34 @@ from pathlib import Path
 
 from cni.cli.install import kubeconfig, manifest, networks, runtime
 from cni.cli.install.executables import Executable, conflicts, remove
+from cni.command import parser_of, told
 from cni.protocol import registry
 from cni.protocol.errors import CniError, Code
 from cni.state import Journal, Record
 
-_EPILOG = """exit status: 0 done, 1 it could not be done and nothing was changed, 2 called wrongly
-
-examples:
-  podrail install                          # into the directory that containerd or CRI-O names
-  podrail install --prefix podrail-        # beside the Go plugins: types are podrail-macvlan, …
-  podrail install --conf 10-rail.conflist  # and a network, once its plugins are ready
-  podrail uninstall --wait 60
-"""
-
 
 def install(arguments: list[str]) -> int:
     """Install, say what was done, and return the exit status."""
-    parsed = _install_parser().parse_args(arguments)
-    return _told("install", lambda: _install(parsed))
+    parsed = install_parser().parse_args(arguments)
+    return _done("install", lambda: _install(parsed))
 
 
 def uninstall(arguments: list[str]) -> int:
     """Uninstall, say what was done, and return the exit status."""
-    parsed = _uninstall_parser().parse_args(arguments)
-    return _told("uninstall", lambda: _uninstall(parsed))
+    parsed = uninstall_parser().parse_args(arguments)
+    return _done("uninstall", lambda: _uninstall(parsed))
 
 
-def _install_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="podrail install",
-        description=__doc__.partition(": ")[2],
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+def install_parser() -> argparse.ArgumentParser:
+    parser = parser_of(
+        "install",
+        "Put the plugins, and a network, where the container runtime looks for them.",
+        statuses="0 done, 1 it could not be done and nothing was changed, 2 called wrongly",
+        examples=(
+            "podrail install                          # into the directory that containerd or CRI-O names",
+            "podrail install --prefix podrail-        # beside the Go plugins: types are podrail-macvlan, …",
+            "podrail install --conf 10-rail.conflist  # and a network, once its plugins are ready",
+        ),
     )
     parser.add_argument("--bin-dir", type=Path, metavar="DIR", help="default: the runtime's, or /opt/cni/bin")
     parser.add_argument(
@@ -63,9 +59,12 @@ def _install_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _uninstall_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="podrail uninstall", description="take away what podrail install has put somewhere"
+def uninstall_parser() -> argparse.ArgumentParser:
+    parser = parser_of(
+        "uninstall",
+        "Take away what podrail install has put somewhere, executables only when no pod needs them.",
+        statuses="0 done, 1 attachments are left or it could not be done, 2 called wrongly",
+        examples=("podrail uninstall", "podrail uninstall --wait 60"),
     )
     parser.add_argument("--bin-dir", type=Path, metavar="DIR", help="of an installation without a manifest")
     parser.add_argument("--wait", type=float, default=0, metavar="SECONDS", help="for attachments to go")
@@ -118,8 +117,8 @@ def _executables(parsed: argparse.Namespace, binaries: Path) -> list[Executable]
 def _install_network(parsed: argparse.Namespace, binaries: Path, directory: Path) -> None:
     networks.wait_until_ready(parsed.conf, binaries, parsed.ready_within)
     manifest.save(manifest.load().having(networks=[directory / parsed.conf.name]))
-    target, told = networks.write(parsed.conf, directory)
-    _say(f"{target}: {told}")
+    target, outcome = networks.write(parsed.conf, directory)
+    _say(f"{target}: {outcome}")
     before = networks.sorting_before(target)
     if before:
         _say(f"note: the runtime takes the first file by name, and {', '.join(before)} sorts before it")
@@ -166,16 +165,10 @@ def _wait_for_attachments(seconds: float) -> None:
         time.sleep(min(1.0, seconds))
 
 
-def _told(name: str, act: Callable[[], None]) -> int:
-    try:
+def _done(name: str, act: Callable[[], None]) -> int:
+    with told(name) as failed:
         act()
-    except CniError as error:
-        sys.stderr.write(f"podrail {name}: {error.msg}. {error.details}".rstrip() + "\n")
-        return 1
-    except OSError as error:
-        sys.stderr.write(f"podrail {name}: {error.filename}: {error.strerror}\n")
-        return 1
-    return 0
+    return int(bool(failed))
 
 
 def _say(text: str) -> None:

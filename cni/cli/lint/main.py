@@ -15,19 +15,12 @@ from cni.cli.lint.kinds import Inputs
 from cni.cli.lint.output import FORMATS
 from cni.cli.lint.rules import RULES
 from cni.cli.lint.source import Unreadable, files, read
-
-_EPILOG = """exit status: 0 no mistake, 1 an error (with --strict a warning too), 2 called wrongly
-
-examples:
-  podrail lint /etc/cni/net.d
-  podrail lint networks.yaml pod.yaml --format sarif >lint.sarif
-  kubectl get net-attach-def -A -o yaml | podrail lint -
-"""
+from cni.command import parser_of
 
 
 def main(arguments: list[str]) -> int:
     """Lint, print what was found, and return the exit status."""
-    parsed = _parser().parse_args(arguments)
+    parsed = parser().parse_args(arguments)
     if parsed.rules:
         sys.stdout.write("".join(f"{name:18} {meaning}\n" for name, meaning in RULES.items()))
         return 0
@@ -41,19 +34,24 @@ def main(arguments: list[str]) -> int:
     return int(worst == "error" or (parsed.strict and worst is not None))
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="podrail lint",
-        description=__doc__.partition(": ")[2],
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+def parser() -> argparse.ArgumentParser:
+    made = parser_of(
+        "lint",
+        "Find mistakes in network configurations, NetworkAttachmentDefinitions and pods, offline; several "
+        "are checked against each other too.",
+        statuses="0 no mistake, 1 an error (with --strict a warning too), 2 called wrongly",
+        examples=(
+            "podrail lint /etc/cni/net.d",
+            "podrail lint networks.yaml pod.yaml --format sarif >lint.sarif",
+            "kubectl get net-attach-def -A -o yaml | podrail lint -",
+        ),
     )
-    parser.add_argument("paths", nargs="*", metavar="PATH", help="a file, a directory, or - for stdin")
-    parser.add_argument("--format", choices=FORMATS, default="text", help="default: text")
-    parser.add_argument("--json", action="store_true", help="the same as --format json")
-    parser.add_argument("--strict", action="store_true", help="warnings fail too")
-    parser.add_argument("--rules", action="store_true", help="list the rules and exit")
-    return parser
+    made.add_argument("paths", nargs="*", metavar="PATH", help="a file, a directory, or - for stdin")
+    made.add_argument("--format", choices=FORMATS, default="text", help="default: text")
+    made.add_argument("--json", action="store_true", help="the same as --format json")
+    made.add_argument("--strict", action="store_true", help="warnings fail too")
+    made.add_argument("--rules", action="store_true", help="list the rules and exit")
+    return made
 
 
 def _lint(paths: list[str]) -> tuple[list[Finding], int]:

@@ -6,9 +6,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from cni.cli.parser import parser_of, told
 from cni.cli.report.page import page
 from cni.cli.snapshot import looked_at
+from cni.command import parser_of, told
 
 
 def parser() -> argparse.ArgumentParser:

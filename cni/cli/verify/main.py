@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 from cni.cli.finding import Finding, as_json, as_text, status
-from cni.cli.parser import parser_of, told
 from cni.cli.verify import addresses, kernel, pods
+from cni.command import parser_of, told
 from cni.host.netns import own
 
 
