@@ -3,6 +3,9 @@
 What is new is written and synced without a name and then linked to its place, so that a killed writer
 leaves nothing; what replaces another is written beside it and renamed. Directories are made when needed
 and go when they are empty, up to a root that stays.
+
+A loss of power ends every sandbox, so what an ADD takes need not survive one: it must only be whole or
+absent. What must not come back, and what must be there after a restart, is synced with its directory.
 """
 
 from __future__ import annotations
@@ -95,17 +98,23 @@ def drafted(folder: Path, data: bytes, root: Path, *, is_synced: bool = True) ->
 def _opened_draft(folder: Path, stack: ExitStack) -> tuple[int, str]:
     for _ in range(_TRIES):
         with suppress(FileNotFoundError):
-            _make(folder)
+            make_directory(folder)
             opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             stack.callback(os.close, opened)
             return stack.enter_context(_draft(opened, "draft"))
     raise _removed_again_and_again(folder)
 
 
-def replace(path: Path, data: bytes, root: Path, *, is_synced: bool = True) -> None:
-    """Write a file in the place of what may be there; unless it is synced, a loss of power may undo that."""
+def replace(path: Path, data: bytes, root: Path, *, is_synced: bool = True, is_lasting: bool = False) -> None:
+    """Write a file in the place of what may be there.
+
+    A loss of power leaves one or the other; the new one for sure if that is to last, and anything if it is
+    not synced.
+    """
     with _failures_named(path, root):
         _insist(lambda path, data: _replace(path, data, is_synced), path, data)
+        if is_lasting:
+            sync_directory(path.parent)
 
 
 def read(path: Path) -> bytes | None:
@@ -167,19 +176,19 @@ def _insist(write: Callable[[Path, bytes], None], path: Path, data: bytes) -> No
     """Make a file's directory and write; another process may remove the directory in between."""
     for _ in range(_TRIES):
         with suppress(FileNotFoundError):
-            _make(path.parent)
+            make_directory(path.parent)
             write(path, data)
             return
     raise _removed_again_and_again(path.parent)
 
 
-def _make(folder: Path) -> None:
+def make_directory(folder: Path) -> None:
     """Make a directory and those above it, for their owner alone: mkdir's `parents` are for everybody."""
     with suppress(FileExistsError):  # if it is no directory, who writes there will say so
         try:
             folder.mkdir(mode=0o700)
         except FileNotFoundError:
-            _make(folder.parent)
+            make_directory(folder.parent)
             folder.mkdir(mode=0o700)
         except OSError:  # a full or read-only disk may say so of what is there
             if not folder.is_dir():
@@ -197,11 +206,6 @@ def _create(path: Path, data: bytes) -> None:
             _fill(fd, data)
             # With directories given it is linkat, which follows the link below /proc.
             os.link(source, path.name, src_dir_fd=folder, dst_dir_fd=folder)
-        try:
-            os.fsync(folder)
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
     finally:
         os.close(folder)
 
@@ -242,8 +246,6 @@ def _replace(path: Path, data: bytes, is_synced: bool) -> None:
         with suppress(OSError):
             draft.unlink()
         raise
-    if is_synced:
-        sync_directory(path.parent)
 
 
 def _fill(fd: int, data: bytes, *, is_synced: bool = True) -> None:
@@ -252,17 +254,6 @@ def _fill(fd: int, data: bytes, *, is_synced: bool = True) -> None:
         view = view[os.write(fd, view) :]
     if is_synced:
         os.fsync(fd)
-
-
-def make_directory(folder: Path) -> None:
-    """Make a directory and those above it that are missing, durably."""
-    missing = []
-    while not folder.is_dir():
-        missing.append(folder)
-        folder = folder.parent
-    for each in reversed(missing):
-        each.mkdir(mode=0o700, exist_ok=True)
-        sync_directory(each.parent)
 
 
 def sync_directory(path: Path) -> None:

@@ -78,7 +78,8 @@ class BlockFiles:
         return found is not None and not found.is_leaving
 
     def write(self, block: Block) -> None:
-        durable.replace(self._path(block), block.model_dump_json(indent=2).encode() + b"\n", self._root)
+        data = block.model_dump_json(indent=2).encode() + b"\n"
+        durable.replace(self._path(block), data, self._root, is_lasting=True)
 
     def remove(self, block: Block) -> None:
         self._path(block).unlink(missing_ok=True)

@@ -47,19 +47,22 @@ class FileStore:
 
     def claim(self, wish: Wish, owner: Owner) -> Claim:
         pool = self._pool(wish.pool)
-        with durable.drafted(self.root, encoded(owner), self.top) as draft, undo_on_error() as undo:
-            with self._locked(), uninterrupted():
-                self._repair(pool, owner)
-                mine = self._mine(pool, wish, owner)
-                kept = self._kept(pool, wish, owner, mine)
-                if kept:
-                    claim = self._keep(pool, wish, owner, kept, draft)
-                else:
-                    number = self._chosen(pool, wish)
-                    undo.callback(self.release, owner, (), [Claim(wish.pool, pool.address(number))])
-                    claim = self._take(pool, wish, owner, number, draft)
-                self._settle(pool, wish, owner, mine, claim)
-            pool.sync_claimed(int(claim.address))
+        with (
+            durable.drafted(self.root, encoded(owner), self.top) as draft,
+            undo_on_error() as undo,
+            self._locked(),
+            uninterrupted(),
+        ):
+            self._repair(pool, owner)
+            mine = self._mine(pool, wish, owner)
+            kept = self._kept(pool, wish, owner, mine)
+            if kept:
+                claim = self._keep(pool, wish, owner, kept, draft)
+            else:
+                number = self._chosen(pool, wish)
+                undo.callback(self.release, owner, (), [Claim(wish.pool, pool.address(number))])
+                claim = self._take(pool, wish, owner, number, draft)
+            self._settle(pool, wish, owner, mine, claim)
         return claim
 
     def candidate(self, wish: Wish, owner: Owner) -> Ip:

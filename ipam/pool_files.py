@@ -192,13 +192,12 @@ class PoolFiles:
             durable.remove(self.folder / "pool.json", self.root)
         durable.prune(self.reservations.root, self.root)
 
-    def sync_claimed(self, *numbers: int) -> None:
-        """Let claims survive a loss of power: the link that finds an entry before the entry."""
-        self._sync(self.folder / "owners", *self._folders(self.tree, numbers))
-        self._sync(*self._folders(self.reservations, numbers))
-
     def sync_released(self, *numbers: int) -> None:
-        """Let releases survive a loss of power, in the order that undoes a claim."""
+        """Let releases survive a loss of power, in the order that undoes a claim.
+
+        Claims need not, as no sandbox does: a journaling file system keeps the order in which links and
+        entries were made, so that what is left of a claim is what its owner's DEL finds.
+        """
         self._sync(*self._folders(self.reservations, numbers))
         self._sync(*self._folders(self.tree, numbers), self.folder / "owners")
 

@@ -136,9 +136,7 @@ def each_restart(disk: Disk, images: list[Path], look: Callable[[bool], None]) -
 
 
 @pytest.mark.parametrize("others", [(), ("first",)], ids=["in-an-empty-store", "beside-another-pod"])
-def test_an_add_is_on_the_disk_or_not_and_once_answered_it_is(
-    disk: Disk, tmp_path: Path, others: tuple[str, ...]
-) -> None:
+def test_an_add_is_on_the_disk_or_not(disk: Disk, tmp_path: Path, others: tuple[str, ...]) -> None:
     for pod in others:
         given(disk, pod)
     before = held(disk)
@@ -148,10 +146,10 @@ def test_an_add_is_on_the_disk_or_not_and_once_answered_it_is(
     assert len(images) > 5
     seen = []
 
-    def look(is_answered: bool) -> None:
+    def look(_is_answered: bool) -> None:  # no pod lives then: nothing is lost with an address of theirs
         found = held(disk)
         seen.append(found)
-        assert found == after if is_answered else found in (before, after)
+        assert found in (before, after)
         assert_sound(disk)
 
     each_restart(disk, images, look)

@@ -278,7 +278,7 @@ def _assert_reached(log: str, call: Call) -> None:
 
 
 def _without_numbers(text: str) -> str:
-    return re.sub(r"\d{2,}(x\d+)?", "#", text)
+    return re.sub(r"[0-9a-f]{32,}|\d{2,}(x\d+)?", "#", text)
 
 
 def _message_name(kind: int) -> str:

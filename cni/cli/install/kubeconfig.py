@@ -36,6 +36,6 @@ def write(target: Path) -> str:
     if durable.read(target) == data:
         return "in place already"
     target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    durable.replace(target, data, target.parent)
+    durable.replace(target, data, target.parent, is_lasting=True)
     target.chmod(0o600)
     return "installed"

@@ -64,6 +64,6 @@ def save(manifest: Manifest) -> None:
     path = _state() / "install.json"
     if manifest != Manifest():
         data = json.dumps(manifest.model_dump(), indent=2).encode() + b"\n"
-        durable.replace(path, data, _state())
+        durable.replace(path, data, _state(), is_lasting=True)
     else:
         durable.remove(path, _state())

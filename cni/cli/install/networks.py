@@ -42,7 +42,7 @@ def write(conf: Path, directory: Path) -> tuple[Path, str]:
     data = conf.read_bytes()
     if durable.read(target) == data:
         return target, "in place already"
-    durable.replace(target, data, directory)
+    durable.replace(target, data, directory, is_lasting=True)
     target.chmod(0o600)
     return target, "installed"
 
