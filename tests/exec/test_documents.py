@@ -24,9 +24,10 @@ from cni.protocol.registry import TYPES
 from ipam.config import WhereaboutsSection
 from ipam.static import StaticSection
 from tests.exec.differences import DIFFERENCES
+from tests.support import reference
 from tests.support.apiserver import ApiServer
 from tests.support.devices import told
-from tests.support.examples import PAGES, ROOT, configurations, json_blocks, plugins_of
+from tests.support.examples import ROOT, configurations, json_blocks, plugins_of
 from tests.support.sysfs_tree import SysfsTree, WorldOfThisSys
 from tests.support.world import GO_BIN, Namespace, World
 
@@ -162,8 +163,28 @@ def test_the_example_error_is_what_a_plugin_prints(furnished: World) -> None:
     assert furnished.refused("ADD", conf) == example
 
 
+def test_the_reference_of_every_key_is_current() -> None:
+    written = (ROOT / "docs" / "reference.md").read_text()
+    assert written == reference.text(), "run: python -m tests.support.reference >docs/reference.md"
+
+
+def test_every_page_can_be_reached_from_the_first() -> None:
+    found, waiting = set[Path](), [ROOT / "docs" / "index.md"]
+    while waiting:
+        page = waiting.pop()
+        found.add(page)
+        links = re.findall(r"\]\(([^)#]+\.md)", page.read_text())
+        named = [(page.parent / each).resolve() for each in links if "://" not in each]
+        waiting += [each for each in named if each not in found and each not in waiting]
+    assert found >= set((ROOT / "docs").rglob("*.md"))
+
+
 def test_every_link_between_documents_leads_somewhere() -> None:
-    for page in (*PAGES, ROOT / "README.md", ROOT / "conf-examples" / "README.md"):
+    for page in (
+        *(ROOT / "docs").rglob("*.md"),
+        ROOT / "README.md",
+        *(ROOT / "conf-examples").rglob("README.md"),
+    ):
         for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
             if "://" not in target:
                 assert (page.parent / target).exists(), f"{page.name} links to {target}"
