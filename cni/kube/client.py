@@ -85,7 +85,7 @@ class Client:
         """
         found = self._objects.recall(path, created)
         if found is None:
-            answer = self._session.dated("GET", path, {})
+            answer = self._session.read(path)
             self._objects.remember(path, answer)
             found = answer.body
         return found

@@ -104,22 +104,16 @@ class Session:
         accept: str = "application/json",
     ) -> dict[str, Any]:
         """Make a request until it is answered or may not be repeated, and return the answer's JSON."""
-        return self.dated(method, path, query, body, content_type, accept).body
-
-    def dated(
-        self,
-        method: str,
-        path: str,
-        query: dict[str, str] | None = None,
-        body: object = None,
-        content_type: str = "application/json",
-        accept: str = "application/json",
-    ) -> Dated:
-        """As `request`, and tell when that was."""
-        call = self._call(method, path)
         data = b"" if body is None else json.dumps(body, separators=(",", ":")).encode()
         headers = {"Accept": accept, **({"Content-Type": content_type} if data else {})}
-        request = Request(method, f"{path}?{urlencode(query)}" if query else path, headers, data)
+        target = f"{path}?{urlencode(query)}" if query else path
+        return self._answered(self._call(method, path), Request(method, target, headers, data)).body
+
+    def read(self, path: str) -> Dated:
+        """Get an object, and tell when that was."""
+        return self._answered(self._call("GET", path), Request("GET", path, {"Accept": "application/json"}))
+
+    def _answered(self, call: Call, request: Request) -> Dated:
         failures = 0
         while True:
             try:
