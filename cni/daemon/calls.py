@@ -41,8 +41,7 @@ class Calls:
         except CniError as error:
             report = await self._refuse(call, caller, error)
         except OSError as error:  # no more processes, memory or files
-            reason = f"No worker could be started: {error.strerror}."
-            refusal = call.refusal(f"{call.verb} could not be begun", reason, "Look at the daemon's limits.")
+            refusal = not_begun(call, f"No worker could be started: {error.strerror}.")
             report = await self._refuse(call, caller, refusal)
         return self._ended(call, report)
 
@@ -115,6 +114,11 @@ class Calls:
             waited_ms=round((began - call.arrived) * 1000, 1),
             worked_ms=round((now - began) * 1000, 1),
         )
+
+
+def not_begun(call: Call, why: str) -> CniError:
+    """Return the error of a call for which this machine had no more processes, memory or files."""
+    return call.refusal(f"{call.verb} could not be begun", why, "Look at the daemon's limits.")
 
 
 def _lost(call: Call, how: str) -> CniError:

@@ -14,7 +14,7 @@ from contextlib import suppress
 from cni.daemon import orphans, systemd
 from cni.daemon.call import TAKING, TRACE, Call
 from cni.daemon.caller import Caller, NotAllowed
-from cni.daemon.calls import Calls
+from cni.daemon.calls import Calls, not_begun
 from cni.daemon.hangups import Hangups
 from cni.daemon.http import Page, serve
 from cni.daemon.job import Job
@@ -33,6 +33,7 @@ from cni.protocol.errors import CniError, Code, InvalidConfig
 
 _HEADER_SECONDS = 10  # for a caller to say what it wants
 _IDLE_WORKERS = 2  # each holds some 12 MiB of its own, and a burst forks another in 1 ms
+_ACCEPT_SECONDS = 0.2  # until it is tried again to take a connection
 _REPLAY_SECONDS = 10  # between tries of what is still queued
 
 
@@ -52,6 +53,7 @@ class Daemon:
         self._listening = listening
         self._mounts = mounts
         self._stopping = asyncio.Event()
+        self._has_failed = False
         self._callers: set[asyncio.Task[None]] = set()
         self._workers = Workers(mounts, _IDLE_WORKERS, settings.calls_per_worker, inherited=(lock,))
         self._turns = Turns(settings.concurrency, settings.queue)
@@ -61,8 +63,8 @@ class Daemon:
         queue = Queue(settings.state / "queue")
         self._replay = Replay(queue, self._calls, self._own_call, settings.defaults)
 
-    async def run(self) -> None:
-        """Serve until SIGTERM or SIGINT, then let calls end."""
+    async def run(self) -> int:
+        """Serve until SIGTERM or SIGINT, then let calls end; return the exit status."""
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGCHLD, self._workers.reap)
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -83,9 +85,26 @@ class Daemon:
         self._workers.close()
         if showing:
             showing.close()
+        return int(self._has_failed)
 
     async def _start(self) -> None:
         """Bring to its end what is left from before, then take ADD and GC, then look after the queue."""
+        try:
+            await self._settle_what_was_left()
+        except OSError as error:
+            # An ADD could meet what a DEL that cannot be read is to give back. Another start may do better.
+            log("cannot start", "error", msg=str(error))
+            self._has_failed = True
+            self._stopping.set()
+            return
+        while True:
+            await asyncio.sleep(_REPLAY_SECONDS)
+            try:
+                await self._replay.settle()
+            except OSError as error:
+                log("queue", "error", msg=str(error))
+
+    async def _settle_what_was_left(self) -> None:
         log("started", pid=os.getpid(), socket=str(self._settings.socket), queued=self._replay.left)
         await self._replay.settle()
         environment = {**self._settings.defaults, "CNI_PATH": self._settings.cni_path}
@@ -94,14 +113,16 @@ class Daemon:
         self._turns.open_taking()
         systemd.notify(self._environment, "READY=1")
         log("ready", queued=self._replay.left, repaired=repaired)
-        while True:
-            await asyncio.sleep(_REPLAY_SECONDS)
-            await self._replay.settle()
 
     async def _accept(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            connection, _ = await loop.sock_accept(self._listening)
+            try:
+                connection, _ = await loop.sock_accept(self._listening)
+            except OSError as error:  # no more files or memory: who is there already will leave some
+                log("not accepting", "error", msg=str(error))
+                await asyncio.sleep(_ACCEPT_SECONDS)
+                continue
             task = asyncio.create_task(self._serve(connection))
             self._callers.add(task)
             task.add_done_callback(self._callers.discard)
@@ -132,7 +153,10 @@ class Daemon:
         call.gone = self._hangups.watch(caller.connection)
         refusal = self._refusal(call)
         if refusal is None and call.verb in TAKING:
-            refusal = await self._replay.settle_before(call)
+            try:
+                refusal = await self._replay.settle_before(call)
+            except OSError as error:  # no more files
+                refusal = not_begun(call, f"The queue of DELs cannot be read: {error.strerror}.")
         if refusal:
             await self._calls.refuse(call, caller, refusal)
             return

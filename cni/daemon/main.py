@@ -8,6 +8,7 @@ import fcntl
 import gc
 import os
 import pkgutil
+import resource
 import socket
 import stat
 import sys
@@ -30,6 +31,7 @@ from cni.protocol import registry
 # What the modules of calls are in; the command's own would only take memory.
 _CALLED = ("cni.protocol", "cni.host", "cni.device", "cni.kube", "cni.plugins", "cni.daemon", "ipam")
 _IMPORTED_LATE = ("difflib", "traceback")  # what a call may need of the standard library, but seldom
+_OTHER_FILES = 256  # sockets of workers, metrics, what is read for a moment
 _BACKLOG = 1024  # connections that the kernel keeps until they are taken
 
 
@@ -60,16 +62,16 @@ def command_parser() -> argparse.ArgumentParser:
 def serve(settings: Settings, environment: Mapping[str, str]) -> int:
     """Run the daemon until it is told to stop; return the exit status."""
     try:
+        _allow_files(settings)
         lock = _locked(settings)
         mounts = _mounts(settings.host_pid)
         with _listening(settings, environment) as listening:
             warm()
             with redirect_stderr(Notes()):
-                asyncio.run(_serve(settings, environment, listening, lock, mounts))
+                return asyncio.run(_serve(settings, environment, listening, lock, mounts))
     except CannotStart as error:
         sys.stderr.write(f"podrail daemon: {error}\n")
         return 1
-    return 0
 
 
 async def _serve(
@@ -78,8 +80,17 @@ async def _serve(
     listening: socket.socket,
     lock: int,
     mounts: Mounts | None,
-) -> None:
-    await Daemon(settings, environment, listening, lock, mounts).run()
+) -> int:
+    return await Daemon(settings, environment, listening, lock, mounts).run()
+
+
+def _allow_files(settings: Settings) -> None:
+    """Raise the limit of open files to what a full queue needs, as far as that may be: two for each call."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * (settings.queue + settings.concurrency) + _OTHER_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def warm() -> None:

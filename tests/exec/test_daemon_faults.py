@@ -326,6 +326,35 @@ def test_attachments_of_an_earlier_boot_are_given_back_at_start(node: NodeWorld)
         assert node.records() == []
 
 
+def test_more_callers_than_it_may_open_files_wait_or_are_refused_and_it_goes_on(
+    node: NodeWorld, stub: StubIpam, barrier: Gate
+) -> None:
+    stub.does("ADD", barrier.line)
+    few = ["prlimit", "--nofile=40:40"]
+    with Daemon(node, "--concurrency", "1", under=few) as daemon:
+        first = node.start("ADD", STUBBED)
+        barrier.arrival()
+        others = [node.start("ADD", STUBBED, CNI_IFNAME=f"other{number}") for number in range(60)]
+        until(lambda: bool(daemon.log("not accepting")))
+        stub.does("ADD", ":")
+        barrier.let_pass()
+        answers = [ended(process) for process in (first, *others)]
+        assert {answer.code if answer.status else 0 for answer in answers} <= {0, 11}
+        assert answers[0].status == 0
+        assert node.call("ADD", STUBBED, CNI_IFNAME="last").status == 0
+        assert daemon.process.poll() is None
+
+
+def test_a_queue_that_cannot_be_read_ends_it_with_a_word(node: NodeWorld) -> None:
+    node.queue.write_text("no directory")
+    daemon = Daemon(node)
+    daemon.start()
+    assert daemon.next_notice() == "STOPPING=1"
+    assert daemon.process.wait(60) == 1
+    (line,) = daemon.log("cannot start")
+    assert str(node.queue) in line["msg"]
+
+
 def test_an_older_client_works_with_a_newer_daemon(node: NodeWorld) -> None:
     # What version 1's header will be to a daemon of a later version: shorter than its own.
     conf = json.dumps(rail()).encode()
