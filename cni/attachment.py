@@ -288,9 +288,11 @@ def refuse_taken_name(sandbox: Links, ifname: str) -> None:
     """
     present = sandbox.find(ifname)
     if present:
+        known_as = f', which is called "{present.name}" too' if present.name != ifname else ""
         raise CniError(
             f'the sandbox already has an interface "{ifname}"',
-            why=f"It is a {present.kind or 'physical'} link with MAC {present.mac}; it stays as it is.",
+            why=f"It is a {present.kind or 'physical'} link with MAC {present.mac}{known_as}; "
+            "it stays as it is.",
             fix="Use another CNI_IFNAME, or detach that interface first.",
             code=Code.NAME_TAKEN,
         )

@@ -108,7 +108,7 @@ def check(request: Request, conf: StaticConf) -> None:
         if each.address not in answered:
             raise _differs(f"the address {each.address} is not in prevResult")
         if each.gateway and answered[each.address] != each.gateway:
-            told = answered[each.address]
+            told = answered[each.address] or "none"
             raise _differs(f"the gateway of {each.address} is {told} in prevResult, not {each.gateway}")
 
 

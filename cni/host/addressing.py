@@ -25,6 +25,7 @@ from cni.protocol.result import IpConfig, Result, Route
 Dad = Literal["wait", "optimistic", "off"]
 
 _DAD_SECONDS = 5.0  # how long duplicate address detection may take, as in Go's library
+_LEAST_IPV6_MTU = 1280  # bytes
 _CARRIER_SECONDS = 0.2  # what is announced before a card has carrier nobody hears; a VF has it at once
 _DAD_LOOK_SECONDS = 0.25  # an event that was lost is made up for by a look
 _Pace = dict[tuple[str, str], str]  # kind and name of settings, and their values
@@ -45,6 +46,12 @@ def apply(links: Links, link: Link, result: Result, *, dad: Dad, announces: bool
     """
     addresses = list(dict.fromkeys(ip.address for ip in result.ips))
     has_ipv6 = any(cidr.version == 6 for cidr in addresses)
+    if has_ipv6 and link.mtu < _LEAST_IPV6_MTU:
+        raise InvalidConfig(
+            f'"{link.name}" can have no IPv6 address: its MTU is {link.mtu}',
+            why=f"IPv6 needs an MTU of at least {_LEAST_IPV6_MTU}, and the kernel has none below that.",
+            fix=f'Set "mtu" to at least {_LEAST_IPV6_MTU}, or give IPv4 addresses alone.',
+        )
     links.netns.run(lambda: _prepare_sysctls(settings(link.name, result, dad=dad, announces=announces)))
     if probes:
         links.set_up(link)

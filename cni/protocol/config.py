@@ -31,6 +31,12 @@ AnyMac = Annotated[Mac | None, _absent_if("")]
 OptionalMac = Annotated[UnicastMac | None, _absent_if("")]
 
 
+def _in_words(value: Any) -> Any:
+    """Read what versions of the spec before 1.0 have as a string."""
+    words = {"true": True, "false": False}
+    return words.get(value.lower(), value) if isinstance(value, str) else value
+
+
 class Section(BaseModel):
     """A JSON object of the configuration, read as Go reads it.
 
@@ -86,7 +92,9 @@ class PluginConf(Section):
     name: str
     type: Text = None
     capabilities: dict[str, Any] = {}
-    disable_check: Flag = Field(default=False, alias="disableCheck")
+    disable_check: Annotated[bool, Strict(), BeforeValidator(_in_words)] = Field(
+        default=False, alias="disableCheck"
+    )
     ipam: IpamSection = IpamSection()
     dns: Dns = Dns()
     args: dict[str, Any] = {}

@@ -222,7 +222,19 @@ def prev_result(raw: Mapping[str, Any] | None, version: str) -> Result | None:
             fix="Let the runtime convert prevResult, or give the whole list one cniVersion.",
             code=Code.INVALID_NETWORK_CONFIG,
         )
+    _check_indices(result)
     return result
+
+
+def _check_indices(result: Result) -> None:
+    """Refuse an address on an interface that is none: merged with ours it might become ours."""
+    for number, ip in enumerate(result.ips):
+        if ip.interface is not None and ip.interface not in range(len(result.interfaces)):
+            raise InvalidConfig(
+                f"prevResult.ips[{number}].interface is {ip.interface}, which is no interface of it",
+                why=f"prevResult has {len(result.interfaces)} interfaces, counted from 0.",
+                fix="Correct the plugin that gave this result; it comes before this one in the list.",
+            )
 
 
 def required_prev_result(raw: Mapping[str, Any] | None, version: str, subject: str) -> Result:

@@ -76,7 +76,7 @@ def check(version: str, verb: str) -> None:
             )
     if version not in SUPPORTED:
         raise IncompatibleVersion(
-            f'incompatible CNI version "{version}"',
-            why=f'The configuration says "{version}"; this plugin speaks {", ".join(SUPPORTED)}.',
+            f'incompatible CNI versions: the configuration has "{version}"',
+            why=f"This plugin speaks {', '.join(SUPPORTED)}.",
             fix='Set "cniVersion" to one of them.',
         )

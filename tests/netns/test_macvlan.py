@@ -374,6 +374,15 @@ def test_name_of_a_foreign_link_is_refused_before_ipam_is_called(world: World, s
     assert world.records() == []
 
 
+def test_name_that_another_link_has_beside_its_own_is_refused_with_that(world: World) -> None:
+    world.sandbox.add_veth("pod0")
+    world.sandbox.ip("link", "property", "add", "dev", "pod0", "altname", "net1")
+    error = world.refused("ADD", rail())
+    assert (error["code"], 'which is called "pod0" too' in error["details"]) == (101, True)
+    world.delete(rail())
+    assert "pod0" in world.sandbox.links()
+
+
 @pytest.mark.parametrize(
     "again",
     [

@@ -50,6 +50,13 @@ def test_ipv6_address_works_where_the_sandbox_has_ipv6_switched_off(world: World
     assert world.sandbox.sysctl("net.ipv6.conf.lo.disable_ipv6") == "0"
 
 
+def test_ipv6_address_of_a_link_whose_mtu_is_too_small_for_it_is_refused(world: World) -> None:
+    error = world.refused("ADD", rail(mtu=1279, ipam=static("fd00::5/64")))
+    assert (error["code"], "its MTU is 1279" in error["msg"], "1280" in error["details"]) == (7, True, True)
+    assert "net1" not in world.sandbox.links()
+    world.add(rail(mtu=1280, ipam=static("fd00::5/64"), dad="off"))
+
+
 def test_ipv6_stays_off_where_no_address_needs_it(world: World) -> None:
     world.sandbox.sh("sh", "-c", "echo 1 >/proc/sys/net/ipv6/conf/default/disable_ipv6")
     world.add(rail())

@@ -394,7 +394,7 @@ def test_check_accepts_addresses_of_other_plugins(world: World) -> None:
         pytest.param(
             ["10.1.0.5/24", "fd00::5/64 via fd00::1"],
             102,
-            "the gateway of 10.1.0.5/24",
+            "the gateway of 10.1.0.5/24 is none in prevResult",
             id="without-the-gateway",
         ),
         pytest.param(

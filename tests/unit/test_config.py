@@ -109,6 +109,7 @@ def test_every_key_is_read_or_told(keys: dict[str, Any]) -> None:
         pytest.param(
             {"dns": {"search": [1]}}, "dns.search[0]", "must be a string", id="an-element-of-a-list"
         ),
+        pytest.param({"disableCheck": "no"}, "disableCheck", "must be true or false", id="a-word-for-true"),
         pytest.param({"linkInContainer": 1}, "linkInContainer", "must be true or false", id="one-for-true"),
         pytest.param(
             {"MODE": "source"},
@@ -137,6 +138,12 @@ def test_gos_zero_values_are_absent(zero: str | None) -> None:
     if zero == "":
         zeros |= {"mtu": 0, "bcqueuelen": 0, "prevResult": None}
     assert MacvlanConf.parse(RAIL | zeros) == plain
+
+
+@pytest.mark.parametrize("told", [True, "true", "True"])
+def test_disable_check_may_be_a_word_as_old_versions_of_the_spec_have_it(told: object) -> None:
+    assert MacvlanConf.parse(RAIL | {"disableCheck": told}).disable_check
+    assert not MacvlanConf.parse(RAIL | {"disableCheck": "false"}).disable_check
 
 
 def test_a_section_keeps_what_was_given_and_cannot_be_changed() -> None:

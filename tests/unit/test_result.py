@@ -275,6 +275,18 @@ def test_no_prev_result_is_none() -> None:
     assert prev_result(None, "1.0.0") is None
 
 
+@pytest.mark.parametrize(("interfaces", "index"), [(0, 0), (1, 1), (2, -1)])
+def test_address_of_prev_result_on_an_interface_that_is_none_is_refused(interfaces: int, index: int) -> None:
+    """Behind it comes our interface, whose the address would be."""
+    raw = {
+        "interfaces": [{"name": "eth0"}] * interfaces,
+        "ips": [{"address": "10.1.0.5/24", "interface": index}],
+    }
+    with pytest.raises(CniError, match=rf"prevResult.ips\[0\].interface is {index}") as refusal:
+        prev_result(raw, "1.0.0")
+    assert refusal.value.code == 7
+
+
 # -- merging ---------------------------------------------------------------------------------------
 
 
