@@ -13,6 +13,7 @@ from pathlib import Path, PurePath
 
 from cni.daemon import wire
 from cni.daemon.job import Job
+from cni.protocol import registry
 from cni.protocol.request import AttachmentKey
 
 
@@ -62,6 +63,8 @@ class Queue:
         if environment.get("CNI_COMMAND") != "DEL":
             raise wire.Malformed("it is no DEL")
         name = os.fsdecode(data[size : ends[0]])
+        if not registry.own_type(PurePath(name).name):
+            raise wire.Malformed(f'"{PurePath(name).name}" is no plugin of podrail')
         return Kept(file, Job(PurePath(name).name, name, environment, data[ends[1] :], header.stdin, 0))
 
     def remove(self, file: Path) -> None:

@@ -271,6 +271,16 @@ def test_a_kept_delete_that_can_never_succeed_is_set_aside(node: NodeWorld) -> N
         assert len(list((node.queue / "refused").iterdir())) == 1
 
 
+def test_a_kept_delete_of_a_client_by_another_name_is_set_aside(node: NodeWorld) -> None:
+    shutil.copy(node.own / "macvlan", node.own / "stranger")
+    node.delete(rail(type="stranger"))
+    with Daemon(node) as daemon:
+        (line,) = daemon.log("set aside")
+        assert line["msg"] == '"stranger" is no plugin of podrail'
+        node.add(rail())  # the same attachment, which nothing holds up
+        node.delete(rail())
+
+
 def test_attachments_whose_sandbox_is_gone_are_given_back_at_start_and_living_ones_stay(
     node: NodeWorld, tmp_path: Path
 ) -> None:
