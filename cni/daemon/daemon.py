@@ -61,7 +61,8 @@ class Daemon:
         self._metrics = Metrics()
         self._calls = Calls(self._turns, self._workers, self._hangups, settings.undo_limit, self._metrics)
         queue = Queue(settings.state / "queue")
-        self._replay = Replay(queue, self._calls, self._own_call, settings.defaults)
+        places = asyncio.Semaphore(settings.concurrency)
+        self._replay = Replay(queue, self._calls, self._own_call, settings.defaults, places)
 
     async def run(self) -> int:
         """Serve until SIGTERM or SIGINT, then let calls end; return the exit status."""

@@ -39,6 +39,7 @@ class Replay:
     calls: Calls
     new_call: Callable[[Job], Call]
     defaults: Mapping[str, str]
+    places: asyncio.Semaphore  # so that they do not fill the queue of those who call now
     _running: dict[Path, asyncio.Task[None]] = field(default_factory=dict)
     _known: dict[Path, Kept] = field(default_factory=dict)
     _tried: set[Path] = field(default_factory=set)
@@ -109,7 +110,8 @@ class Replay:
 
     def _kept(self) -> list[Kept]:
         files = self.queue.files()
-        self._known = {file: kept for file, kept in self._known.items() if file in files}
+        present = set(files)
+        self._known = {file: kept for file, kept in self._known.items() if file in present}
         self._tried &= self._known.keys()
         for file in files:
             if file not in self._known:
@@ -123,6 +125,10 @@ class Replay:
         return list(self._known.values())
 
     async def _replay(self, kept: Kept) -> None:
+        async with self.places:
+            await self._tried_once(kept)
+
+    async def _tried_once(self, kept: Kept) -> None:
         call = self.new_call(kept.job)
         proof = f"its runtime called DEL {_age(kept.file)} ago, and no ADD of it was served since"
         log("replay", trace=call.trace, attachment=call.request.attachment, file=kept.file.name, proof=proof)

@@ -19,6 +19,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cni.daemon.wire import request
 from tests.support.client import GREETING, MAGIC, REPLY, REQUEST, SOURCE, STATIC, built
 from tests.support.daemon import STUBBED, Daemon, Gate, NodeWorld, ended, is_alive, until
 from tests.support.world import Namespace, StubIpam, rail, static
@@ -146,7 +147,7 @@ def test_an_add_of_a_device_waits_for_the_kept_delete_of_who_had_it(node: NodeWo
         assert len(list(node.queue.iterdir())) == 1
         node.add(conf, CNI_CONTAINERID="pod-2", CNI_IFNAME="net2")
         assert list(node.queue.iterdir()) == []
-        assert [line["verb"] for line in daemon.log("call")] == ["ADD", "DEL", "ADD"]
+        until(lambda: [line["verb"] for line in daemon.log("call")] == ["ADD", "DEL", "ADD"])
         node.delete(conf, CNI_CONTAINERID="pod-2", CNI_IFNAME="net2")
     assert "dev0" in node.host.links()
     assert node.records() == []
@@ -269,6 +270,20 @@ def test_a_kept_delete_that_can_never_succeed_is_set_aside(node: NodeWorld) -> N
     with Daemon(node) as daemon:
         assert len(daemon.log("set aside")) == 1
         assert len(list((node.queue / "refused").iterdir())) == 1
+
+
+def test_more_kept_deletes_than_calls_may_wait_are_replayed_at_one_start(node: NodeWorld) -> None:
+    node.queue.mkdir(mode=0o700)
+    conf = json.dumps(rail()).encode()
+    for number in range(200):
+        environment = node.environment("DEL", CNI_CONTAINERID=f"pod-{number}")
+        (node.queue / f"{number:09}.000000001-7").write_bytes(
+            request(str(node.own / "macvlan"), environment, conf)
+        )
+    with Daemon(node, "--queue", "5", "--concurrency", "2") as daemon:
+        assert list(node.queue.iterdir()) == []
+        assert len(daemon.log("replay")) == 200
+        assert [line["container"] for line in daemon.log("call")][:2] == ["pod-0", "pod-1"]
 
 
 def test_a_kept_delete_of_a_client_by_another_name_is_set_aside(node: NodeWorld) -> None:
