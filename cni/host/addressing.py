@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from ipaddress import IPv4Interface, IPv6Interface
 from typing import Literal
 
 from cni.host import sysctl
@@ -45,13 +46,8 @@ def apply(links: Links, link: Link, result: Result, *, dad: Dad, announces: bool
         CniError: the kernel refused something, or an address is in use (105).
     """
     addresses = list(dict.fromkeys(ip.address for ip in result.ips))
+    _check_possible(link, addresses)
     has_ipv6 = any(cidr.version == 6 for cidr in addresses)
-    if has_ipv6 and link.mtu < _LEAST_IPV6_MTU:
-        raise InvalidConfig(
-            f'"{link.name}" can have no IPv6 address: its MTU is {link.mtu}',
-            why=f"IPv6 needs an MTU of at least {_LEAST_IPV6_MTU}, and the kernel has none below that.",
-            fix=f'Set "mtu" to at least {_LEAST_IPV6_MTU}, or give IPv4 addresses alone.',
-        )
     links.netns.run(lambda: _prepare_sysctls(settings(link.name, result, dad=dad, announces=announces)))
     if probes:
         links.set_up(link)
@@ -68,6 +64,24 @@ def apply(links: Links, link: Link, result: Result, *, dad: Dad, announces: bool
     if announces:
         settled = [cidr for cidr in addresses if cidr.version == 4 or waits or dad == "off"]
         announce(links.netns, link, settled)
+
+
+def _check_possible(link: Link, addresses: Iterable[IPv4Interface | IPv6Interface]) -> None:
+    """Refuse addresses with which the kernel would do nothing, or nothing that can be understood."""
+    for cidr in addresses:
+        if cidr.ip.is_unspecified or cidr.ip.is_multicast:
+            kind = "no address at all" if cidr.ip.is_unspecified else "a group's"
+            raise InvalidConfig(
+                f'"{link.name}" cannot have the address {cidr}',
+                why=f"It is {kind}, and nobody could be reached by it.",
+                fix="Give an address that one interface can have.",
+            )
+        if cidr.version == 6 and link.mtu < _LEAST_IPV6_MTU:
+            raise InvalidConfig(
+                f'"{link.name}" can have no IPv6 address: its MTU is {link.mtu}',
+                why=f"IPv6 needs an MTU of at least {_LEAST_IPV6_MTU}, and the kernel has none below that.",
+                fix=f'Set "mtu" to at least {_LEAST_IPV6_MTU}, or give IPv4 addresses alone.',
+            )
 
 
 def new_route(route: Route, result: Result) -> NewRoute:

@@ -57,6 +57,13 @@ def test_ipv6_address_of_a_link_whose_mtu_is_too_small_for_it_is_refused(world: 
     world.add(rail(mtu=1280, ipam=static("fd00::5/64"), dad="off"))
 
 
+@pytest.mark.parametrize("address", ["0.0.0.0/0", "::/64", "224.0.0.5/24", "ff02::5/64"])
+def test_address_that_no_interface_can_have_is_refused(world: World, address: str) -> None:
+    error = world.refused("ADD", rail(ipam=static(address)))
+    assert (error["code"], error["msg"]) == (7, f'"net1" cannot have the address {address}')
+    assert "net1" not in world.sandbox.links()
+
+
 def test_ipv6_stays_off_where_no_address_needs_it(world: World) -> None:
     world.sandbox.sh("sh", "-c", "echo 1 >/proc/sys/net/ipv6/conf/default/disable_ipv6")
     world.add(rail())
