@@ -579,6 +579,41 @@ def test_an_api_server_that_refuses_is_an_error_that_says_so(
     assert (default.calls(), left(cluster)) == ([], [])
 
 
+@pytest.mark.parametrize(
+    ("fault", "keys"),
+    [
+        pytest.param(faults.answer(401, "Unauthorized"), {}, id="a-token-that-expired"),
+        pytest.param(faults.answer(403, "Forbidden"), {}, id="a-role-that-is-gone"),
+        pytest.param(faults.answer(500, "InternalError"), {}, id="a-server-that-fails"),
+        pytest.param(None, {"kubeconfig": "/nowhere"}, id="a-kubeconfig-that-is-gone"),
+    ],
+)
+def test_where_the_cluster_is_optional_pods_have_the_configured_networks_without_it(
+    cluster: Cluster,
+    conf: dict[str, Any],
+    default: StubPlugin,
+    fault: faults.Fault | None,
+    keys: dict[str, Any],
+) -> None:
+    pod = cluster.pod("nowhere")
+    if fault:
+        cluster.server.on(fault, times=-1)
+    assert cluster.multus.world.refused("ADD", conf | keys, **pod)["code"] in (7, 11)
+    answer = cluster.multus.world.call("ADD", conf | keys | {"clusterIsOptional": True}, **pod)
+    assert answer.status == 0
+    assert "only the networks of the configuration are attached" in answer.stderr
+    cluster.multus.world.delete(conf | keys, **pod)
+    assert default.calls() == ["ADD pod-1 eth0", "DEL pod-1 eth0"]
+
+
+def test_an_optional_cluster_that_does_not_know_the_pod_is_believed(
+    cluster: Cluster, conf: dict[str, Any], default: StubPlugin
+) -> None:
+    told = cluster.told("nobody")
+    error = cluster.multus.world.refused("ADD", conf | {"clusterIsOptional": True}, **told)
+    assert (error["code"], default.calls()) == (11, [])
+
+
 def test_another_pod_of_the_same_name_is_told_by_its_uid(
     cluster: Cluster, conf: dict[str, Any], default: StubPlugin
 ) -> None:

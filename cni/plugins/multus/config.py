@@ -60,6 +60,8 @@ class MultusConf(PluginConf):
     kubelet_dir: Annotated[str, _or(_DEFAULTS["kubelet_dir"])] = Field(
         default=_DEFAULTS["kubelet_dir"], alias="kubeletDir"
     )
+    # Ours: whether a pod may start with its default network alone when no cluster tells of others.
+    cluster_is_optional: Flag = Field(default=False, alias="clusterIsOptional")
     log_to_stderr: Flag = Field(default=True, alias="logToStderr")
     log_file: Text = Field(default=None, alias="logFile")
     log_level: Text = Field(default=None, alias="logLevel")

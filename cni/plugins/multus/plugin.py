@@ -20,7 +20,7 @@ from cni.plugins.multus import device_info, resolve, routes, stale
 from cni.plugins.multus.args import PodArgs
 from cni.plugins.multus.config import READINESS_SECONDS, MultusConf
 from cni.plugins.multus.plan import Planned
-from cni.plugins.multus.pod import Pod, connected, of_call
+from cni.plugins.multus.pod import Pod, connected, of_add
 from cni.plugins.multus.record import call_of
 from cni.plugins.multus.settings import salvaged, with_bin_dir
 from cni.plugins.multus.status import Attached
@@ -42,7 +42,7 @@ def add(request: Request, conf: MultusConf) -> Result:
         prev_result(conf.prev_result, request.network.version)
         PodArgs.of(request)
         _wait_until_ready(conf)
-        with of_call(conf, request) as pod:
+        with of_add(conf, request) as pod:
             plan = pod.plan(conf, request.ifname)
             routes.check(plan)
             for planned in plan:

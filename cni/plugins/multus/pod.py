@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,8 +12,9 @@ from cni.plugins.multus.args import PodArgs
 from cni.plugins.multus.config import MultusConf
 from cni.plugins.multus.plan import Planned, has_cluster
 from cni.plugins.multus.status import Attached, annotation
-from cni.protocol.errors import CniError, Code
+from cni.protocol.errors import CniError, Code, InvalidConfig
 from cni.protocol.gojson import JsonObject
+from cni.protocol.notes import note
 from cni.protocol.request import Request
 
 if TYPE_CHECKING:  # the client takes 60 ms, which those without a cluster save
@@ -115,6 +116,29 @@ def of_call(conf: MultusConf, request: Request, *, patient: bool = True) -> Iter
         from cni.plugins.multus.cluster import read_pod
 
         yield Pod(args, api, read_pod(api, args))
+
+
+@contextmanager
+def of_add(conf: MultusConf, request: Request) -> Iterator[Pod]:
+    """As `of_call`; where the cluster is optional and cannot be asked, the pod without it.
+
+    A pod that the cluster does not know, or another one of its name, is an error all the same.
+    """
+    with ExitStack() as stack:
+        try:
+            pod = stack.enter_context(of_call(conf, request))
+        except CniError as error:
+            if not (conf.cluster_is_optional and _is_out_of_reach(error)):
+                raise
+            note(request.attachment, f"{error.msg}: only the networks of the configuration are attached")
+            pod = Pod(PodArgs.of(request))
+        yield pod
+
+
+def _is_out_of_reach(error: CniError) -> bool:
+    from cni.kube.errors import ApiError
+
+    return isinstance(error, ApiError | InvalidConfig)
 
 
 def _sentence(attached: Attached) -> str:
