@@ -1,8 +1,10 @@
-"""KnownPools: large IPPools as this process last knew them, so that they need not be read for each claim.
+"""KnownPools: IPPools as this process last knew them: the state of large ones, and of all how new it was.
 
-A claim that goes by what is known tests that the pool has not changed, so one that is out of date costs a
-request and nothing else. It is gone by only while nobody else changes the pool: where others write too, it
-would be refused each time.
+Large ones need not be read for each claim. A claim that goes by what is known tests that the pool has not
+changed, so one that is out of date costs a request and nothing else. It is gone by only while nobody else
+changes the pool: where others write too, it would be refused each time.
+
+What the API server's cache says of any pool is not believed if this process has seen a later state already.
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ _ENOUGH = 2  # a claim looks twice: once long after the one before it, and once 
 
 @dataclass(frozen=True)
 class _Known:
-    pool: KubePool
+    version: tuple[str, int]  # see KubePool
+    pool: KubePool | None  # if it is a large one
     looks: int  # one after the other that found it changed by nobody else
 
 
@@ -28,21 +31,21 @@ class KnownPools:
         self._known: dict[PoolKey, _Known] = {}
 
     def last(self, key: PoolKey) -> KubePool | None:
-        """Return a pool as it most likely is still; None if it is to be read."""
+        """Return a large pool as it most likely is still; None if it is to be read."""
         known = self._known.get(key)
         return known.pool if known and known.looks >= _ENOUGH else None
 
+    def is_outdated(self, pool: KubePool) -> bool:
+        """Whether a later state of a pool was seen than this one."""
+        known, (uid, generation) = self._known.get(pool.key), pool.version
+        return known is not None and known.version[0] == uid and known.version[1] > generation
+
     def saw(self, pool: KubePool, *, changes: int = 0) -> None:
         """Note a pool as it was read, or as so many `changes` of ours have made it."""
-        if not pool.is_large:
-            self.forget(pool.key)
-            return
         (uid, generation), known = pool.version, self._known.get(pool.key)
-        before = known.pool.version if known else ("", 0)
-        if before[0] == uid and before[1] > generation:
-            return  # an earlier state, from a cache
-        looks = known.looks + 1 if known and before == (uid, generation - changes) else 0
-        self._known[pool.key] = _Known(pool, looks)
+        is_as_left = known is not None and known.version == (uid, generation - changes)
+        looks = known.looks + 1 if known and is_as_left else 0
+        self._known[pool.key] = _Known((uid, generation), pool if pool.is_large else None, looks)
 
     def forget(self, key: PoolKey) -> None:
         self._known.pop(key, None)

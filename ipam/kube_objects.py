@@ -56,6 +56,8 @@ class Objects:
         except NotFound:
             self.known.forget(key)
             return None
+        if from_cache and self.known.is_outdated(pool):
+            return self.pool(key)
         self.known.saw(pool)
         return pool
 
@@ -63,7 +65,9 @@ class Objects:
         """Make a pool's object with its first entries; None if there is one by now."""
         spec = {**pool.raw["spec"], "allocations": allocations}
         try:
-            return KubePool(pool.key, self.api.create(self._pools_path(), {**pool.raw, "spec": spec}))
+            made = KubePool(pool.key, self.api.create(self._pools_path(), {**pool.raw, "spec": spec}))
+            self.known.saw(made)
+            return made
         except (AlreadyExists, Conflict):
             return None
         except NotFound as error:

@@ -181,8 +181,17 @@ class _Ledger:
         """
         if reservation_name(address, pool.key.network_name) in self.reservations:
             return False
-        names = [reservation_name(pool.address(n), pool.key.network_name) for n in pool.numbers()]
-        return len(names) < 2 or any(name in self.reservations for name in names)
+        return pool.key in self._reserving
+
+    @cached_property
+    def _reserving(self) -> set[PoolKey]:
+        """The pools whose entries go with reservations, as far as that can be told."""
+        found = set()
+        for pool in self.pools:
+            names = [reservation_name(pool.address(n), pool.key.network_name) for n in pool.numbers()]
+            if len(names) < 2 or not self.reservations.keys().isdisjoint(names):
+                found.add(pool.key)
+        return found
 
     def place_of(self, reservation: Reservation) -> tuple[KubePool, Ip] | None:
         """Return the smallest pool that a reservation's address can be of, and the address."""

@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from cni.host import netns
+from tests.support.apiserver import ApiServer
 from tests.support.client import SOURCE
 from tests.support.daemon import STUBBED, Daemon, Gate, NodeWorld, ended, is_alive, parent_of, until
 from tests.support.world import BIN, StubIpam, World, rail, run, static
@@ -468,3 +470,35 @@ def _clients(daemon: Daemon) -> int:
     """How many clients the daemon has: its sockets but one that listens, asyncio's two, the workers'."""
     links = [str(path.readlink()) for path in Path(f"/proc/{daemon.process.pid}/fd").iterdir()]
     return sum("socket:" in link for link in links) - 3 - len(daemon.workers())
+
+
+def test_workers_keep_their_connections_and_what_they_know_of_large_pools(
+    node: NodeWorld, tmp_path: Path
+) -> None:
+    held = {str(n): {"id": f"c{n}", "podref": f"default/web-{n}", "ifname": "net1"} for n in range(1, 301)}
+    pool = {
+        "apiVersion": "whereabouts.cni.cncf.io/v1alpha1",
+        "kind": "IPPool",
+        "metadata": {"name": "10.0.0.0-16", "namespace": "kube-system"},
+        "spec": {"range": "10.0.0.0/16", "allocations": held},
+    }
+    with netns.opened(node.host.path) as inside:
+        listening = inside.socket(socket.AF_INET, socket.SOCK_STREAM)
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+    with ApiServer(tmp_path / "api", sock=listening) as server, Daemon(node):
+        server.seed(pool)
+        kubernetes = {"kubeconfig": str(server.kubeconfig())}
+        ipam = {"type": "whereabouts", "range": "10.0.0.0/16", "kubernetes": kubernetes}
+        for number in range(401, 405):
+            asked = len(server.requests)
+            answer = node.call(
+                "ADD",
+                rail(ipam=ipam),
+                plugin="whereabouts",
+                CNI_CONTAINERID=f"c{number}",
+                CNI_ARGS=f"IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=web-{number}",
+            )
+            assert answer.json["ips"] == [{"address": f"10.0.1.{number - 356}/16"}], answer
+        assert [seen.method for seen in server.requests[asked:]] == ["PATCH", "POST"]
+        assert {seen.connection for seen in server.requests} == {1}

@@ -21,6 +21,7 @@ import pytest
 
 from cni.protocol.plugin import run
 from cni.protocol.request import Request
+from cni.protocol.signals import again_in_time
 from tests.support.processes import forked, status_of
 from tests.support.world import BIN
 
@@ -94,7 +95,8 @@ def call(disk: Disk, command: str, pod: str) -> tuple[int, dict[str, Any]]:
         "PODRAIL_STATE_DIR": str(disk.place / "podrail"),
         "PODRAIL_RUN_DIR": str(disk.place.parent / "run"),
     }
-    reply = run("whereabouts", Request(command, environment, json.dumps(_CONF).encode()))
+    with again_in_time():
+        reply = run("whereabouts", Request(command, environment, json.dumps(_CONF).encode()))
     return reply.exit_status, json.loads(reply.stdout or b"{}")
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from cni.protocol.plugin import run
 from cni.protocol.request import Request
+from cni.protocol.signals import again_in_time
 from tests.support.killing import killed_before
 from tests.support.processes import forked, status_of
 from tests.support.world import BIN
@@ -51,7 +52,8 @@ def call(state: Path, command: str, conf: dict[str, Any], pod: int) -> tuple[int
         "PODRAIL_STATE_DIR": str(state),
         "PODRAIL_RUN_DIR": str(state / "run"),
     }
-    reply = run("whereabouts", Request(command, environment, json.dumps(conf).encode()))
+    with again_in_time():
+        reply = run("whereabouts", Request(command, environment, json.dumps(conf).encode()))
     return reply.exit_status, json.loads(reply.stdout or b"{}")
 
 

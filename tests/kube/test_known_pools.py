@@ -14,6 +14,7 @@ from cni.kube.paths import resource
 from cni.protocol.memory import Memory
 from cni.protocol.plugin import run
 from cni.protocol.request import Request
+from cni.protocol.signals import again_in_time
 from ipam.known_pools import KnownPools
 from ipam.kube_pool import GROUP_VERSION
 from ipam.kube_store import KubeStore
@@ -129,6 +130,20 @@ def test_a_pool_that_was_made_anew_is_read(warm: Warm) -> None:
     assert list(warm.cluster.entries("10.0.0.0-16")) == ["1"]
 
 
+def test_a_cache_that_lags_behind_what_this_process_has_done_is_not_believed(apiserver: ApiServer) -> None:
+    known, api, small = KnownPools(), apiserver.client(), wish()
+
+    def store() -> KubeStore:
+        return KubeStore(api, "kube-system", QUICK, known)
+
+    claims = [store().claim(small, owner(number)) for number in (1, 2, 3)]
+    apiserver.objects.store.freeze_cache()
+    store().release(owner(2), [small.pool], [claims[1]])
+    before = len(apiserver.requests)
+    assert str(store().claim(small, owner(4)).address) == "10.0.0.2"
+    assert [seen.method for seen in apiserver.requests[before:]] == ["GET", "GET", "PATCH", "POST"]
+
+
 def test_a_lost_answer_neither_leaks_nor_claims_twice(warm: Warm) -> None:
     warm.server.on(faults.lost_answer, method="PATCH")
     assert warm.claim(1003) == "10.0.1.47"
@@ -172,7 +187,8 @@ def test_calls_of_one_process_share_a_connection(apiserver: ApiServer, tmp_path:
             "PODRAIL_STATE_DIR": str(tmp_path),
         }
         request = Request(verb, environment, json.dumps(conf).encode(), memory=memory)
-        assert run("whereabouts", request).exit_status == 0
+        with again_in_time():
+            assert run("whereabouts", request).exit_status == 0
 
     one = Memory()
     for verb in ("ADD", "ADD", "DEL"):

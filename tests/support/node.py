@@ -12,6 +12,7 @@ from typing import Any
 
 from cni.protocol.plugin import run
 from cni.protocol.request import Request
+from cni.protocol.signals import again_in_time
 from tests.support.stores import Cluster
 from tests.support.world import BIN, Answer
 
@@ -49,7 +50,7 @@ class Node:
     def call(self, command: str, conf: dict[str, Any] | None = None, **variables: str) -> Answer:
         stdin = json.dumps(self.conf() if conf is None else conf).encode()
         stderr = io.StringIO()
-        with redirect_stderr(stderr):
+        with redirect_stderr(stderr), again_in_time():
             reply = run("whereabouts", Request(command, self.environment(command, **variables), stdin))
         return Answer(reply.exit_status, reply.stdout.decode(), stderr.getvalue())
 

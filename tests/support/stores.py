@@ -10,6 +10,7 @@ from typing import Any
 
 from cni.kube.deadline import Limits
 from cni.kube.paths import resource
+from ipam.known_pools import KnownPools
 from ipam.kube_pool import GROUP_VERSION
 from ipam.kube_store import KubeStore
 from ipam.pool import Claim, Owner, PoolKey
@@ -70,8 +71,14 @@ class Cluster(Stores):
 
     @classmethod
     def of(cls, server: Any, namespace: str = "kube-system", limits: Limits = QUICK, **user: str) -> Cluster:
+        return cls._of(server, namespace, limits, KnownPools, **user)
+
+    @classmethod
+    def _of(
+        cls, server: Any, namespace: str, limits: Limits, known: Callable[[], KnownPools], **user: str
+    ) -> Cluster:
         api = server.client(**user)
-        stores = cls(lambda: KubeStore(api, namespace, limits))
+        stores = cls(lambda: KubeStore(api, namespace, limits, known()))
         object.__setattr__(stores, "server", server)
         object.__setattr__(stores, "namespace", namespace)
         return stores
@@ -82,7 +89,9 @@ class Cluster(Stores):
         namespace = f"test-{uuid.uuid4().hex[:8]}"
         with server.client() as api:
             api.create(resource("v1", "namespaces"), {"metadata": {"name": namespace}})
-        return cls.of(server, namespace, PATIENT)
+        # As in a warm process: the cache of the real one may lag behind what the test has just written.
+        known = KnownPools()
+        return cls._of(server, namespace, PATIENT, lambda: known)
 
     @property
     def api(self) -> Any:
