@@ -111,6 +111,8 @@ class Calls:
             code=report.code or None,
             msg=report.msg,
             notes=report.notes.strip(),
+            steps=[f"{verb} {plugin} {seconds * 1000:.1f} ms" for verb, plugin, seconds in report.steps]
+            or None,
             waited_ms=round((began - call.arrived) * 1000, 1),
             worked_ms=round((now - began) * 1000, 1),
         )

@@ -29,6 +29,7 @@ class Report(NamedTuple):
     msg: str
     notes: str  # what the plugin told the administrator
     delivered: bool  # whether the client got its answer
+    steps: tuple[tuple[str, str, float], ...] = ()  # verb, type and seconds of each delegate's call
 
     @property
     def is_success(self) -> bool:

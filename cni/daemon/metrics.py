@@ -50,7 +50,7 @@ class Metrics:
         )
         self._duration = Histogram(
             "podrail_call_seconds",
-            "Time of calls by step: waiting for a turn, work in a worker.",
+            "Time of calls by step: waiting for a turn, work in a worker, and each delegate's part of that.",
             (*labels, "step"),
             buckets=_SECONDS,
             registry=registry,
@@ -86,6 +86,8 @@ class Metrics:
         self._duration.labels(*labels, "wait").observe(began - call.arrived)
         if call.began:
             self._duration.labels(*labels, "work").observe(now - began)
+        for verb, plugin, seconds in report.steps:
+            self._duration.labels(verb, call.job.plugin_type, plugin).observe(seconds)
         if not report.delivered:
             self._undelivered.labels(*labels).inc()
 

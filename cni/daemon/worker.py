@@ -96,7 +96,8 @@ class Worker:
                 os.close(fd)
             if client:
                 client.close()
-        return Report(reply.exit_status, *_told_failure(reply), notes.getvalue()[-_MAX_NOTES:], delivered)
+        told_notes, steps = notes.getvalue()[-_MAX_NOTES:], tuple(request.steps)
+        return Report(reply.exit_status, *_told_failure(reply), told_notes, delivered, steps)
 
     def _reply(self, told: Job, client: socket.socket | None) -> tuple[Request, Reply]:
         command = told.environment.get("CNI_COMMAND", "")

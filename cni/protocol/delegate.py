@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -147,11 +148,15 @@ def _call(plugin_type: str, request: Request, verb: str) -> Reply:
     """Raises CniError if the delegate fails; its error object keeps its code, msg and details."""
     request = request.with_variables(CNI_COMMAND=verb)
     executable = find(plugin_type, request)
-    if is_ours(plugin_type, executable, request):
-        with again_in_time():
-            reply = run(plugin_type, replace(request, executable=str(executable)))
-    else:
-        reply = _execute(plugin_type, executable, request)
+    began = time.monotonic()
+    try:
+        if is_ours(plugin_type, executable, request):
+            with again_in_time():
+                reply = run(plugin_type, replace(request, executable=str(executable)))
+        else:
+            reply = _execute(plugin_type, executable, request)
+    finally:
+        request.steps.append((verb, plugin_type, time.monotonic() - began))
     if reply.exit_status:
         raise _delegate_error(plugin_type, verb, reply)
     return reply

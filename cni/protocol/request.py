@@ -50,7 +50,8 @@ class Request:
 
     `executable` is the file that was called; delegates of the same make may run in this process.
     `files` is where the call's paths lead, None for what this process itself sees. `memory` is what this
-    process keeps for the calls after this one.
+    process keeps for the calls after this one, `steps` which delegates this one called: verb, type and
+    seconds of each, as they ended.
     """
 
     command: str
@@ -59,6 +60,7 @@ class Request:
     executable: str | None = None
     files: Files | None = None
     memory: Memory = field(default_factory=Memory, compare=False, repr=False)
+    steps: list[tuple[str, str, float]] = field(default_factory=list, compare=False, repr=False)
 
     def variable(self, name: str) -> str:
         """Return an environment variable; unset and empty are the same."""

@@ -176,7 +176,10 @@ def test_delegates_of_our_own_are_known_by_their_client_and_executed_by_nobody(n
     with Daemon(node) as daemon:
         node.add(rail())
         node.delete(rail())
-    assert [line["plugin"] for line in daemon.log("call")] == ["macvlan", "macvlan"]
+    adding, deleting = daemon.log("call")
+    assert [adding["plugin"], deleting["plugin"]] == ["macvlan", "macvlan"]
+    assert [step.rpartition(" ")[0].rpartition(" ")[0] for step in adding["steps"]] == ["ADD static"]
+    assert [step.rpartition(" ")[0].rpartition(" ")[0] for step in deleting["steps"]] == ["DEL static"]
 
 
 def test_a_plugin_of_others_may_call_back_though_no_place_is_left(node: NodeWorld, stub: StubIpam) -> None:
@@ -400,6 +403,8 @@ def test_metrics_and_health_are_told_over_a_unix_socket(node: NodeWorld) -> None
         assert 'podrail_calls_total{code="0",plugin="macvlan",verb="ADD"} 1.0' in text
         assert 'podrail_calls_total{code="8",plugin="macvlan",verb="ADD"} 1.0' in text
         assert 'podrail_call_seconds_count{plugin="macvlan",step="work",verb="ADD"} 2.0' in text
+        assert 'podrail_call_seconds_count{plugin="macvlan",step="static",verb="ADD"} 1.0' in text
+        assert 'podrail_call_seconds_count{plugin="macvlan",step="static",verb="DEL"} 1.0' in text
         assert "podrail_calls_waiting 0.0" in text
         assert 'podrail_leaks_repaired_total{reason="queued DEL"} 0.0' in text
         assert _get(place, "/healthz").endswith("ok\n")
