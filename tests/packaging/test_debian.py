@@ -121,7 +121,7 @@ def test_a_pod_is_attached_by_its_daemon_and_holds_the_package(
     assert '"event": "call"' in installed.told("cat", "/tmp/daemon.log")
     refused = installed.run("dpkg", "--remove", "podrail")
     assert refused.status != 0
-    assert "attachments are left" in refused.stderr
+    assert "1 attachment is left" in refused.stderr
     assert "podrail is not removed" in refused.stderr
     attach(installed, sandbox, "DEL")
     assert sandbox.links().keys() == {"lo"}

@@ -10,7 +10,7 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,8 @@ from cni.protocol.errors import CniError, Code
 
 KEPT = ".before-podrail"  # appended to the name of a file that was replaced
 _MARKS = (b"from cni.entry import ", b"podrail")  # what our scripts and the static client have in them
+_SELINUX = Path("/sys/fs/selinux/enforce")
+_LABEL = b"system_u:object_r:bin_t:s0\0"
 _SECONDS = 30.0  # for VERSION, on a busy node
 
 
@@ -42,36 +44,42 @@ class Executable:
         return durable.read(self.target) == self.content() and os.access(self.target, os.X_OK)
 
     def is_foreign(self) -> bool:
-        """Whether the target is another make's."""
+        """Whether the target is another make's; a link that leads nowhere is."""
         found = durable.read(self.target)
-        return found is not None and not is_ours(found)
+        return self.target.is_symlink() if found is None else not is_ours(found)
 
-    def install(self) -> str:
-        """Put it in place and return what was done; what it replaces of another make is kept beside.
+    def drafted(self) -> Path:
+        """Write it beside its place, see it answer there, and return where it is.
 
         Raises:
-            CniError: code 5, it cannot be written, or does not answer there; nothing was changed.
+            CniError: code 5, it cannot be written, or does not answer there; nothing is left of it.
         """
-        if self.is_in_place():
-            return "in place already"
         draft = self.target.with_name(f".{self.target.name}.{os.getpid()}")
         try:
             self._write(draft)
             _check_answers(draft, self.target.name)
-            told = "installed"
+        except BaseException as error:
+            with suppress(OSError):
+                draft.unlink(missing_ok=True)
+            if isinstance(error, OSError):
+                raise _unwritable(self.target, error) from error
+            raise
+        return draft
+
+    def put(self, draft: Path) -> str:
+        """Rename a draft to its place and return what was done; another make's file is kept beside.
+
+        Raises:
+            CniError: code 5, it cannot be renamed.
+        """
+        told = "installed"
+        try:
             if self.is_foreign():
-                _keep(self.target, self.kept)
+                keep(self.target)
                 told = f"installed; what was there is kept as {self.kept.name}"
             draft.rename(self.target)
         except OSError as error:
-            raise CniError(
-                f"{self.target} cannot be written: {error.strerror}",
-                fix="Look at the directory's rights and mount options, or name another one by --bin-dir.",
-                code=Code.IO_FAILURE,
-            ) from error
-        finally:
-            with suppress(OSError):
-                draft.unlink(missing_ok=True)
+            raise _unwritable(self.target, error) from error
         durable.sync_directory(self.target.parent)
         return told
 
@@ -82,23 +90,44 @@ class Executable:
             os.fchmod(fd, 0o755)  # whatever the caller's umask
             file.write(self.content())
             file.flush()
+            _relabel(fd)
             os.fsync(fd)
+
+
+def install(executables: Sequence[Executable]) -> Iterator[tuple[Path, str]]:
+    """Put executables in place; yield each target and what was done.
+
+    Before the first is touched, all of them are there and have answered.
+
+    Raises:
+        CniError: code 5, one cannot be written, or does not answer.
+    """
+    drafts: dict[Executable, Path] = {}
+    try:
+        for each in executables:
+            if not each.is_in_place():
+                drafts[each] = each.drafted()
+        for each in executables:
+            if each in drafts:
+                yield each.target, each.put(drafts[each])
+            else:
+                yield each.target, "in place already"
+    finally:
+        for draft in drafts.values():
+            with suppress(OSError):
+                draft.unlink(missing_ok=True)
 
 
 def remove(target: Path) -> str:
     """Remove an executable of ours, and put back what it had replaced; return what was done."""
-    kept = target.with_name(target.name + KEPT)
     found = durable.read(target)
-    if found is not None and not is_ours(found):
+    if (found is None and target.is_symlink()) or (found is not None and not is_ours(found)):
         return "left alone: it is another make's"
-    if kept.exists():
-        kept.rename(target)
-        told = "removed; what had been there is back"
-    else:
-        target.unlink(missing_ok=True)
-        told = "removed" if found is not None else "was not there"
+    if bring_back(target):
+        return "removed; what had been there is back"
+    target.unlink(missing_ok=True)
     durable.sync_directory(target.parent)
-    return told
+    return "removed" if found is not None else "was not there"
 
 
 def is_ours(content: bytes) -> bool:
@@ -112,10 +141,42 @@ def conflicts(executables: Iterable[Executable]) -> list[Path]:
     return [each.target for each in executables if each.is_foreign()]
 
 
-def _keep(target: Path, kept: Path) -> None:
-    """Give a file a second name; one that was kept earlier is the original and stays."""
-    if not kept.exists():
-        os.link(target, kept)
+def keep(target: Path) -> None:
+    """Give another make's file a second name beside; it takes the place of what was kept earlier."""
+    kept = target.with_name(target.name + KEPT)
+    beside = target.with_name(f".{kept.name}.{os.getpid()}")
+    beside.unlink(missing_ok=True)
+    os.link(target, beside, follow_symlinks=False)
+    beside.rename(kept)
+    beside.unlink(missing_ok=True)  # rename(2) does nothing if both are one file
+
+
+def bring_back(target: Path) -> bool:
+    """Put what is kept beside in the place of a file; return whether there was something."""
+    kept = target.with_name(target.name + KEPT)
+    if not os.path.lexists(kept):
+        return False
+    kept.rename(target)
+    durable.sync_directory(target.parent)
+    return True
+
+
+def _relabel(fd: int) -> None:
+    """Where SELinux is on, call it an executable: a runtime may not execute what has a container's label.
+
+    Policies differ, and one may refuse that; whether it can be executed is seen right after.
+    """
+    if _SELINUX.exists():
+        with suppress(OSError):
+            os.setxattr(fd, "security.selinux", _LABEL)
+
+
+def _unwritable(target: Path, error: OSError) -> CniError:
+    return CniError(
+        f"{target} cannot be written: {error.strerror}",
+        fix="Look at the directory's rights and mount options, or name another one by --bin-dir.",
+        code=Code.IO_FAILURE,
+    )
 
 
 def _check_answers(path: Path, name: str) -> None:

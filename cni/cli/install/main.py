@@ -9,8 +9,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from cni import durable, locks
 from cni.cli.install import kubeconfig, manifest, networks, runtime
-from cni.cli.install.executables import Executable, conflicts, remove
+from cni.cli.install.executables import Executable, bring_back, conflicts, remove
+from cni.cli.install.executables import install as install_executables
 from cni.command import parser_of, told
 from cni.protocol import registry
 from cni.protocol.errors import CniError, Code
@@ -78,23 +80,31 @@ def _install(parsed: argparse.Namespace) -> None:
     if found.source and not parsed.bin_dir:
         _say(f"{found.source} names {binaries}")
     executables = _executables(parsed, binaries)
-    if not parsed.replace and (foreign := conflicts(executables)):
+    network = (parsed.conf_dir or found.networks) / parsed.conf.name if parsed.conf else None
+    foreign = [*conflicts(executables), *_foreign_network(parsed, network)]
+    if foreign and not parsed.replace:
         raise CniError(
             f"{', '.join(map(str, foreign))}: another make's, left alone",
             why="Other networks of this node, its main one included, may use them. Nothing was changed.",
-            fix=f"Use --prefix {registry.PREFIX} for names of our own; --replace keeps theirs beside.",
+            fix=f"Use --prefix {registry.PREFIX} for names of our own, another name for a network; "
+            "--replace keeps theirs beside.",
             code=Code.IO_FAILURE,
         )
     if not binaries.is_dir():
         binaries.mkdir(mode=0o755, parents=True)
     manifest.save(manifest.load().having(each.target for each in executables))
-    for each in executables:
-        _say(f"{each.target}: {each.install()}")
+    for target, outcome in install_executables(executables):
+        _say(f"{target}: {outcome}")
     if parsed.kubeconfig:
         manifest.save(manifest.load().having(kubeconfigs=[parsed.kubeconfig]))
         _say(f"{parsed.kubeconfig}: {kubeconfig.write(parsed.kubeconfig)}")
-    if parsed.conf:
-        _install_network(parsed, binaries, parsed.conf_dir or found.networks)
+    if network:
+        _install_network(parsed, binaries, network, keeping=network in foreign)
+
+
+def _foreign_network(parsed: argparse.Namespace, target: Path | None) -> list[Path]:
+    is_foreign = target and networks.is_foreign(parsed.conf, target, manifest.load().networks)
+    return [target] if target and is_foreign else []
 
 
 def _executables(parsed: argparse.Namespace, binaries: Path) -> list[Executable]:
@@ -114,11 +124,10 @@ def _executables(parsed: argparse.Namespace, binaries: Path) -> list[Executable]
     return [Executable(source, binaries / f"{parsed.prefix or ''}{name}") for name, source in sources.items()]
 
 
-def _install_network(parsed: argparse.Namespace, binaries: Path, directory: Path) -> None:
+def _install_network(parsed: argparse.Namespace, binaries: Path, target: Path, *, keeping: bool) -> None:
     networks.wait_until_ready(parsed.conf, binaries, parsed.ready_within)
-    manifest.save(manifest.load().having(networks=[directory / parsed.conf.name]))
-    target, outcome = networks.write(parsed.conf, directory)
-    _say(f"{target}: {outcome}")
+    manifest.save(manifest.load().having(networks=[target]))
+    _say(f"{target}: {networks.write(parsed.conf, target, keeping=keeping)}")
     before = networks.sorting_before(target)
     if before:
         _say(f"note: the runtime takes the first file by name, and {', '.join(before)} sorts before it")
@@ -126,11 +135,14 @@ def _install_network(parsed: argparse.Namespace, binaries: Path, directory: Path
 
 def _uninstall(parsed: argparse.Namespace) -> None:
     installed = manifest.load()
-    for text in installed.networks:  # first, so that no new pod is attached
-        Path(text).unlink(missing_ok=True)
-        _say(f"{text}: removed")
-    if not parsed.force:
-        _wait_for_attachments(parsed.wait)
+    listed = [Path(text) for text in installed.networks]
+    if not parsed.force and not parsed.wait:
+        _refuse_attached("Without the executables their DEL would fail. Nothing was changed.")
+    with networks.withdrawn(listed) as withdrawn:  # first, so that no new pod is attached
+        for path in withdrawn:
+            _say(f"{path}: removed")
+        if not parsed.force:
+            _wait_for_attachments(parsed.wait)
     targets = [Path(text) for text in installed.executables]
     if parsed.bin_dir:
         names = [f"{prefix}{name}" for name in registry.TYPES for prefix in ("", registry.PREFIX)]
@@ -139,6 +151,9 @@ def _uninstall(parsed: argparse.Namespace) -> None:
         ]
     for target in targets:
         _say(f"{target}: {remove(target)}" if target.parent.is_dir() else f"{target}: was not there")
+    for path in listed:  # now that its own plugins are there again
+        if bring_back(path):
+            _say(f"{path}: what had been there is back")
     for text in installed.kubeconfigs:  # last: a DEL asks with it
         Path(text).unlink(missing_ok=True)
         _say(f"{text}: removed")
@@ -152,21 +167,36 @@ def _wait_for_attachments(seconds: float) -> None:
         CniError: code 11, there still are some.
     """
     deadline = time.monotonic() + seconds
-    while records := [
-        record for each in registry.TYPES for record in Journal(Record, each, os.environ).all()
-    ]:
+    while _attached():
         if time.monotonic() >= deadline:
-            raise CniError(
-                f"{len(records)} attachments are left, such as {records[0].attachment}",
-                why="Without the executables their DEL would fail. Networks are gone, so no new ones come.",
-                fix="Delete those pods, or wait for them with --wait SECONDS; --force leaves them behind.",
-                code=Code.TRY_AGAIN_LATER,
-            )
+            _refuse_attached("Their DEL needs the executables. The networks are back in their place.")
+            return
         time.sleep(min(1.0, seconds))
 
 
+def _refuse_attached(why: str) -> None:
+    """Raises CniError, code 11, if there are attachments."""
+    records = _attached()
+    if not records:
+        return
+    count = len({record.key for record in records})
+    kept = len(list((durable.state_directory(os.environ) / "queue").glob("[0-9]*")))
+    queued = f" {kept} DELs are kept for a node daemon that is to carry them out." if kept else ""
+    raise CniError(
+        f"{count} attachment{' is' if count == 1 else 's are'} left, such as {records[0].attachment}",
+        why=why + queued,
+        fix="Delete those pods, or wait for them with --wait SECONDS; --force leaves them behind.",
+        code=Code.TRY_AGAIN_LATER,
+    )
+
+
+def _attached() -> list[Record]:
+    return [record for each in registry.TYPES for record in Journal(Record, each, os.environ).all()]
+
+
 def _done(name: str, act: Callable[[], None]) -> int:
-    with told(name) as failed:
+    # One at a time: what is installed stands in one manifest.
+    with told(name) as failed, locks.held("install", os.environ):
         act()
     return int(bool(failed))
 

@@ -6,10 +6,13 @@ import json
 import os
 import subprocess
 import time
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from cni import durable
+from cni.cli.install.executables import KEPT, keep
 from cni.protocol import gojson
 from cni.protocol.errors import CniError, Code, InvalidConfig
 
@@ -36,15 +39,47 @@ def wait_until_ready(conf: Path, binaries: Path, seconds: float) -> None:
             time.sleep(_PAUSE)
 
 
-def write(conf: Path, directory: Path) -> tuple[Path, str]:
-    """Copy a configuration in one step; return where it is and what was done."""
-    target = directory / conf.name
+def is_foreign(conf: Path, target: Path, ours: Collection[str]) -> bool:
+    """Whether the target is a file of somebody else: none that we put there, and not what is to be there."""
+    found = durable.read(target)
+    return found is not None and str(target) not in ours and found != conf.read_bytes()
+
+
+def write(conf: Path, target: Path, *, keeping: bool) -> str:
+    """Copy a configuration in one step, and return what was done; `keeping` what is there beside.
+
+    Runtimes do not look at what is kept: its name ends otherwise.
+    """
     data = conf.read_bytes()
     if durable.read(target) == data:
-        return target, "in place already"
-    durable.replace(target, data, directory, is_lasting=True)
+        return "in place already"
+    if keeping:
+        keep(target)
+    target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    durable.replace(target, data, target.parent)
     target.chmod(0o600)
-    return target, "installed"
+    return f"installed; what was there is kept as {target.name}{KEPT}" if keeping else "installed"
+
+
+@contextmanager
+def withdrawn(targets: Iterable[Path]) -> Iterator[list[Path]]:
+    """Take networks out of the runtime's sight for the block, and away when it ends; yield which there were.
+
+    If it fails they are back. One that a killed uninstall left out of sight counts as there.
+    """
+    aside = {target: target.with_name(f".{target.name}.withdrawn") for target in targets}
+    for target, hidden in aside.items():
+        if target.exists():
+            target.rename(hidden)
+    present = [target for target, hidden in aside.items() if hidden.exists()]
+    try:
+        yield present
+    except BaseException:
+        for target in present:
+            aside[target].rename(target)
+        raise
+    for target in present:
+        aside[target].unlink()
 
 
 def sorting_before(target: Path) -> list[str]:
