@@ -6,6 +6,7 @@ is started as its unit says.
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 import subprocess
@@ -83,6 +84,13 @@ def test_all_that_it_brings_has_a_licence_and_is_compiled(tmp_path: Path) -> Non
     assert (
         run("sh", "-c", f"cd {tmp_path}/root && dpkg-deb -I {package} md5sums | md5sum --check --quiet") == ""
     )
+
+
+def test_it_brings_the_manual_page_and_completion(tmp_path: Path) -> None:
+    run("dpkg-deb", "-x", debian_package(), tmp_path)
+    manual = gzip.decompress((tmp_path / "usr/share/man/man1/podrail.1.gz").read_bytes())
+    assert manual.startswith(b".TH")
+    run("bash", "-n", tmp_path / "usr/share/bash-completion/completions/podrail")
 
 
 def test_it_brings_what_the_project_asks_for() -> None:
