@@ -77,7 +77,15 @@ ALLOWED = {
         "cni.log_file",
     },
     "cni.daemon": {"cni.protocol", "cni.host", "cni.state", "cni.durable", "cni.command"},
-    "cni.cli": {"cni.protocol", "cni.host", "cni.state", "cni.durable", "cni.kube", "cni.command"},
+    "cni.cli": {
+        "cni.protocol",
+        "cni.host",
+        "cni.state",
+        "cni.locks",
+        "cni.durable",
+        "cni.kube",
+        "cni.command",
+    },
     "cni.entry": {"cni.protocol", "cni.host", "cni.cli"},
     "ipam": {
         "cni.protocol",
