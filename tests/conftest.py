@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from cni.protocol.signals import again_in_time
 from tests.support.apiserver import ApiServer
 from tests.support.apiserver.certificates import Authority
 from tests.support.apiserver.real import RealApiServer
@@ -32,6 +33,13 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.register_profile("podrail", deadline=None, derandomize=not is_exhaustive)
     settings.load_profile("podrail")
     isolate()
+
+
+@pytest.fixture(autouse=True)
+def signals() -> Iterator[None]:
+    """What a test leaves waiting, as a call in this process does that is done, must not reach the next."""
+    with again_in_time():
+        yield
 
 
 @pytest.fixture

@@ -51,7 +51,8 @@ class Reply:
 def run(plugin_type: str, request: Request, precondition: Callable[[Request], None] | None = None) -> Reply:
     """Carry out one call of one of our plugins; whatever happens becomes a reply.
 
-    `precondition` may refuse an ADD or DEL before the plugin is loaded.
+    `precondition` may refuse an ADD or DEL before the plugin is loaded. When an ADD is done, the signals
+    that stop a call wait until the caller lets them (`signals.too_late`).
     """
     version = versions.NEWEST
     try:

@@ -72,7 +72,7 @@ def world(host: Namespace, sandbox: Namespace, tmp_path: Any) -> WarmWorld:
 def trial(world: WarmWorld, conf: dict[str, Any], at: int | None = None) -> tuple[Places, Answer | None]:
     answer = None
     with Places(at) as places, suppress(Terminated):  # before and after `run`, the executable answers
-        answer = world.call("ADD", conf)
+        answer = world.answer("ADD", conf)
     return places, answer
 
 

@@ -22,6 +22,7 @@ from typing import Any, Self
 from cni.host import netns
 from cni.protocol.plugin import run as run_plugin
 from cni.protocol.request import Request
+from cni.protocol.signals import again_in_time
 
 BIN = Path(sys.executable).parent  # where pip put the executables
 GO_BIN = Path("/usr/lib/cni")  # Debian's containernetworking-plugins
@@ -253,6 +254,13 @@ class WarmWorld(World):
     def call(
         self, command: str, conf: Mapping[str, Any] | bytes, plugin: str | None = None, **variables: str
     ) -> Answer:
+        with again_in_time():  # or the next programs that are started could not be stopped
+            return self.answer(command, conf, plugin, **variables)
+
+    def answer(
+        self, command: str, conf: Mapping[str, Any] | bytes, plugin: str | None = None, **variables: str
+    ) -> Answer:
+        """As `call`, but once all is done signals wait on, as they do until an executable has answered."""
         stdin = conf if isinstance(conf, bytes) else json.dumps(conf).encode()
         plugin = plugin or str(conf["type"])  # type: ignore[index]  # bytes come with a plugin
         environment = self.environment(command, **variables)
