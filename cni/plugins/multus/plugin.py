@@ -37,7 +37,7 @@ _POLL_SECONDS = 0.1
 def add(request: Request, conf: MultusConf) -> Result:
     request = with_bin_dir(request, conf)
     store = Store(request, conf)
-    with store.log.failures(), store.leaving_nothing():
+    with store.log.failures():
         conf.check_networks()
         prev_result(conf.prev_result, request.network.version)
         PodArgs.of(request)
@@ -57,9 +57,8 @@ def delete(request: Request) -> None:
         record = store.find() or stale.known(store)
         if record:
             store.give_back(record)
-        elif not store.deleted.is_so:
+        else:
             stale.delete(store)
-        store.deleted.note()
 
 
 def check(request: Request, conf: MultusConf) -> None:

@@ -16,7 +16,6 @@ from cni.plugins.multus import device_info
 from cni.plugins.multus.args import PodArgs
 from cni.plugins.multus.cache import Cache
 from cni.plugins.multus.config import MultusConf
-from cni.plugins.multus.deleted import Deleted
 from cni.plugins.multus.log import Log
 from cni.plugins.multus.plan import Planned
 from cni.plugins.multus.record import Called, MultusRecord, call_of
@@ -49,25 +48,11 @@ class Store:
         return Journal(MultusRecord, PLUGIN, self.request.environment)
 
     @property
-    def deleted(self) -> Deleted:
-        return Deleted.of(self.request, self.conf)
-
-    @property
     def cache(self) -> Cache:
         return Cache(Path(self.conf.cni_dir))
 
     def find(self) -> MultusRecord | None:
         return self.journal.find(self.request.network.name, *self.request.key)
-
-    @contextmanager
-    def leaving_nothing(self) -> Iterator[None]:
-        """If the block fails and nothing is on record, let the DEL that follows ask nobody for more."""
-        try:
-            yield
-        except CniError:
-            if self.find() is None:
-                self.deleted.note()
-            raise
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -109,7 +94,6 @@ class Store:
         attaching = Attaching(self, plan, record)
         with undo_on_error() as undo:
             with uninterrupted():
-                self.deleted.forget()
                 self.journal.begin(record)
                 undo.callback(lambda: self.give_back(attaching.record))
                 self.cache.write(self.request.container_id, [each.cache_entry for each in plan])
