@@ -8,7 +8,7 @@ Source: `plugins/ipam/static` of the Go plugins; where this differs is in docs/c
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
@@ -17,12 +17,14 @@ from cni.protocol.addresses import Cidr, parse_cidr, parse_ip
 from cni.protocol.config import Dns, Flag, OptionalIp, PluginConf, Section, Text
 from cni.protocol.errors import CniError, Code, InvalidConfig
 from cni.protocol.notes import note
-from cni.protocol.planning import Plan, Planning
 from cni.protocol.plugin import Plugin
 from cni.protocol.request import AttachmentKey, Request, listed, parse_cni_args
 from cni.protocol.result import IpConfig, Result, Route, required_prev_result
 from cni.undo import too_late, undo_on_error, uninterrupted
 from ipam.reservation import Reservations
+
+if TYPE_CHECKING:
+    from cni.protocol.planning import Plan, Planning
 
 # The same CNI_ARGS reach the interface plugin, so its keys are no mistake here.
 _CNI_ARGS = frozenset({"IP", "GATEWAY", "MAC"})
@@ -70,6 +72,8 @@ def add(request: Request, conf: StaticConf) -> Result:
 
 def plan(request: Request, conf: StaticConf, _planning: Planning) -> Plan:
     """Return what ADD would answer."""
+    from cni.protocol.planning import Plan  # calls have no use for it
+
     addresses = _addresses(request, conf)
     _check_version_can_express(request, addresses)
     if conf.ipam.reserve:

@@ -30,6 +30,7 @@ from cni.protocol import registry
 
 # What the modules of calls are in; the command's own would only take memory.
 _CALLED = ("cni.protocol", "cni.host", "cni.device", "cni.kube", "cni.plugins", "cni.daemon", "ipam")
+_ONLY_LOOKING = (".planning", ".cli", ".host_local")
 _IMPORTED_LATE = ("difflib", "traceback")  # what a call may need of the standard library, but seldom
 _OTHER_FILES = 256  # sockets of workers, metrics, what is read for a moment
 _BACKLOG = 1024  # connections that the kernel keeps until they are taken
@@ -102,7 +103,8 @@ def warm() -> None:
         registry.load(plugin_type)
     for package in _CALLED:
         for found in pkgutil.walk_packages(import_module(package).__path__, f"{package}."):
-            import_module(found.name)
+            if not found.name.endswith(_ONLY_LOOKING):
+                import_module(found.name)
     for name in _IMPORTED_LATE:
         import_module(name)
     models = [BaseModel]

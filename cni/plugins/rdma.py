@@ -9,6 +9,7 @@ import json
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
@@ -23,11 +24,13 @@ from cni.host.rdma import RdmaDevices
 from cni.protocol.config import PluginConf, Section, Text, parse_section
 from cni.protocol.errors import CniError, Code, InvalidConfig
 from cni.protocol.notes import note
-from cni.protocol.planning import Plan, Planning
 from cni.protocol.plugin import Plugin
 from cni.protocol.request import Request
 from cni.protocol.result import Result
 from cni.state import Record
+
+if TYPE_CHECKING:
+    from cni.protocol.planning import Plan, Planning
 
 RDMA_CNI_STATE = Path("/var/lib/cni/rdma")
 
@@ -64,6 +67,8 @@ def add(request: Request, conf: RdmaConf) -> Result:
 
 def plan(request: Request, conf: RdmaConf, _planning: Planning) -> Plan:
     """Return what ADD would do; without a sandbox the device of the chain's interface is not known."""
+    from cni.protocol.planning import Plan  # calls have no use for it
+
     result = _chained(request, conf)
     named = Plan("rdma", request.network.name, request.ifname, result=result)
     address = _told_address(conf) or _address_of_result(request, result)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from cni.cli.plan import main as plan_main
 from cni.host import netns
 from cni.host.link_messages import ARPHRD_INFINIBAND
 from cni.host.sysfs import Sysfs
@@ -26,8 +28,10 @@ from ipam.static import StaticSection
 from tests.exec.differences import DIFFERENCES
 from tests.support import reference
 from tests.support.apiserver import ApiServer
+from tests.support.command import called
 from tests.support.devices import told
 from tests.support.examples import ROOT, configurations, json_blocks, plugins_of
+from tests.support.plans import agreed
 from tests.support.sysfs_tree import SysfsTree, WorldOfThisSys
 from tests.support.world import GO_BIN, Namespace, World
 
@@ -89,6 +93,15 @@ def having(conf: dict[str, Any], world: World) -> World:
     return world if conf["type"] in TYPES else replace(world, bin=GO_BIN)
 
 
+def planned(world: World, conf: dict[str, Any], **variables: str) -> dict[str, Any]:
+    """Return what `podrail plan` tells of a configuration."""
+    world = replace(world, path=f"{world.bin}:{GO_BIN}")
+    done = called(world, plan_main, "-", "--json", stdin=json.dumps(conf), **variables)
+    assert (done.returncode, done.stderr) == (0, ""), done
+    (step,) = json.loads(done.stdout)["steps"]
+    return dict(step)
+
+
 @pytest.mark.parametrize("document", configurations())
 def test_every_example_attaches_checks_and_detaches(
     furnished: World, kubeconfig: Path, document: dict[str, Any]
@@ -100,7 +113,9 @@ def test_every_example_attaches_checks_and_detaches(
     for conf in plugins:
         args = POD if "kubernetes" in conf.get("ipam", {}) else {}
         told_result = {"prevResult": result} if result else {}
+        plan = planned(furnished, {**conf, **told_result}, CNI_IFNAME=ifname, **args)
         result = having(conf, furnished).add({**conf, **told_result}, CNI_IFNAME=ifname, **args)
+        agreed(plan, result)
     for conf in plugins:
         checked = {**conf, "prevResult": result}
         answer = having(conf, furnished).call("CHECK", checked, CNI_IFNAME=ifname, **args)

@@ -13,6 +13,7 @@ import pytest
 from cni.cli.plan import main
 from tests.support.command import called
 from tests.support.devices import told
+from tests.support.plans import agreed
 from tests.support.pods import Multus
 from tests.support.sysfs_tree import SysfsTree, WorldOfThisSys
 from tests.support.world import Namespace, StubIpam, WarmWorld, World, rail, static
@@ -52,23 +53,9 @@ def plan_of(world: World, conf: Mapping[str, Any], **variables: str) -> dict[str
     return dict(step)
 
 
-def agreed(plan: Any, result: Any) -> None:
-    """What the plan says must be so; what it leaves out was said to be open."""
-    if isinstance(plan, dict):
-        assert isinstance(result, dict)
-        for key, value in plan.items():
-            agreed(value, result.get(key))
-    elif isinstance(plan, list):
-        assert len(plan) == len(result), (plan, result)
-        for each, other in zip(plan, result, strict=True):
-            agreed(each, other)
-    else:
-        assert plan == result
-
-
 def kept(world: World, plan: Mapping[str, Any], result: Mapping[str, Any]) -> None:
     """The answer, the sysctls and the routes of an ADD must be those of its plan."""
-    agreed(plan["result"], result)
+    agreed(plan, result)
     for path, value in plan.get("sysctls", {}).items():
         assert world.sandbox.sh("cat", f"/proc/sys/{path}").strip() == value, path
     there = {
@@ -150,15 +137,14 @@ def test_whereabouts_gives_what_was_planned_whatever_is_held(world: World, peer:
     kept(world, plan, world.add(conf))
 
 
-def test_a_pod_that_has_an_address_is_planned_to_keep_it(world: World) -> None:
+def test_a_pod_that_has_an_address_is_planned_to_keep_it(world: World, peer: Namespace) -> None:
     world.host.add_veth("eth0")
     conf = rail(ipam={"type": "whereabouts", "range": "10.2.0.0/29", "datastore": "file"})
     pod = {"CNI_ARGS": "IgnoreUnknown=1;K8S_POD_NAMESPACE=jobs;K8S_POD_NAME=web"}
-    world.add(conf, CNI_CONTAINERID="another", CNI_IFNAME="net7")
-    world.add(conf, CNI_CONTAINERID="earlier", **pod)
-    world.delete(conf, CNI_CONTAINERID="another", CNI_IFNAME="net7")
-    world.sandbox.delete()
-    world.sandbox.create()
+    earlier = WarmWorld(world.host, peer, world.state)
+    earlier.add(conf, CNI_CONTAINERID="another", CNI_IFNAME="net7")
+    earlier.add(conf, CNI_CONTAINERID="earlier", **pod)
+    earlier.delete(conf, CNI_CONTAINERID="another", CNI_IFNAME="net7")
     plan = plan_of(world, conf, **pod)
     assert plan["result"]["ips"][0]["address"] == "10.2.0.2/29", "though 10.2.0.1 is free"
     kept(world, plan, world.add(conf, **pod))
@@ -270,6 +256,37 @@ def test_what_another_makes_plugin_does_is_said_to_be_open(world: World, tmp_pat
     assert "ips" not in plan["result"]
     assert "is of another make" in plan["steps"][0]["open"][0]
     assert stub.calls() == []
+
+
+def test_a_list_is_planned_plugin_by_plugin_and_another_makes_hands_on_what_it_got(world: World) -> None:
+    world.host.add_veth("eth0")
+    plugins = [
+        {"type": "macvlan", "master": "eth0", "mac": "02:00:00:00:00:0c", "ipam": static("10.1.0.5/24")},
+        {"type": "tuning", "sysctl": {"net.ipv4.conf.IFNAME.arp_ignore": "1"}},
+        {"type": "rdma"},
+    ]
+    conf = {"cniVersion": "1.0.0", "name": "rail", "plugins": plugins}
+    done = planned(world, conf, "--json")
+    first, second, third = json.loads(done.stdout)["steps"]
+    assert first["result"]["ips"] == second["result"]["ips"] == third["result"]["ips"]
+    assert "is of another make" in second["open"][0]
+    assert "which RDMA device goes along is known when the interface is there" in third["open"]
+    assert done.returncode == 0
+
+
+def test_a_list_ends_with_the_plugin_that_would_fail(world: World) -> None:
+    world.host.add_veth("eth0")
+    plugins = [{"type": "macvlan", "master": "eth7"}, {"type": "tuning"}]
+    done = planned(world, {"cniVersion": "1.0.0", "name": "rail", "plugins": plugins}, "--json")
+    ((step),) = json.loads(done.stdout)["steps"]
+    assert (done.returncode, step["error"]["code"]) == (1, 7)
+
+
+def test_a_plugin_that_is_not_installed_is_told(world: World) -> None:
+    world.host.add_veth("eth0")
+    for conf in (rail(type="nobody"), rail(ipam={"type": "nobody"})):
+        done = planned(world, conf)
+        assert (done.returncode, 'failed to find plugin "nobody"' in done.stdout) == (1, True)
 
 
 def test_without_a_sandbox_the_plan_is_that_of_a_new_one(world: World) -> None:

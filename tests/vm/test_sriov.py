@@ -10,10 +10,13 @@ from typing import Any
 
 import pytest
 
+from cni.cli.plan import main as plan
 from cni.host.netlink import Message, Netlink
 from cni.protocol.registry import TYPES
+from tests.support.command import called as commanded
 from tests.support.devices import words_missing
 from tests.support.examples import configurations, plugins_of
+from tests.support.plans import agreed
 from tests.support.processes import forked, status_of
 from tests.support.world import GO_BIN, Namespace, StubIpam, World, run, static
 from tests.vm.conftest import Machine
@@ -57,6 +60,33 @@ def before(world: World) -> str:
     return picture(world.host)
 
 
+def planned(world: World, conf: dict[str, Any]) -> dict[str, Any]:
+    """Return what `podrail plan` tells of a configuration."""
+    done = commanded(world, plan, "-", "--json", stdin=json.dumps(conf))
+    assert (done.returncode, done.stderr) == (0, ""), done
+    (step,) = json.loads(done.stdout)["steps"]
+    return dict(step)
+
+
+def test_a_plan_tells_who_has_a_vf_and_which_was_left(world: World, host: Machine) -> None:
+    world.add(vf(**EVERYTHING))
+    another = {"CNI_CONTAINERID": "another", "CNI_IFNAME": "net2"}
+    done = commanded(world, plan, "-", stdin=json.dumps(vf(name="other")), **another)
+    refused = world.refused("ADD", vf(name="other"), **another)
+    assert done.returncode == 1
+    assert refused["msg"] in done.stdout
+    world.sandbox.delete()
+    world.sandbox.create()
+    host.until_home(VF)
+    before = picture(host)
+    left = planned(world, vf(name="other"))
+    assert "left the VF, which is restored first" in left["open"][0]
+    assert picture(host) == before
+    result = world.add(vf(name="other"))
+    assert left["result"]["ips"] == result["ips"]
+    world.delete(vf(name="other"))
+
+
 # -- settings ------------------------------------------------------------------------------------
 
 
@@ -85,7 +115,11 @@ def test_setting_is_the_cards_and_goes_with_the_pod(
         host.bind(VF, driver)
     before = picture(host)
     other = settings(host, 1)
+    made = planned(world, vf(**keys))
+    assert picture(host) == before
     result = world.add(vf(**keys))
+    agreed(made, result)
+    assert {"VF": VF, "PF": PF, "VF index": 0}.items() <= made["facts"].items()
     told = settings(host)
     assert [word for word in words if word not in f"{told},"] == []
     assert settings(host, 1) == other

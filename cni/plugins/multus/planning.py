@@ -7,7 +7,7 @@ from dataclasses import replace
 from cni.plugins.multus import device_info, devices, resolve, routes
 from cni.plugins.multus.config import MultusConf
 from cni.plugins.multus.plan import Planned
-from cni.plugins.multus.pod import Pod, of_call
+from cni.plugins.multus.pod import Pod, of_add
 from cni.plugins.multus.settings import with_bin_dir
 from cni.protocol import versions
 from cni.protocol.errors import CniError
@@ -21,10 +21,10 @@ def plan(request: Request, conf: MultusConf, planning: Planning) -> Plan:
     conf.check_networks()
     prev_result(conf.prev_result, request.network.version)
     open_: list[str] = []
-    with of_call(conf, request) as pod:
+    with of_add(conf, request) as pod:
         networks = _with_devices(resolve.plan(conf, request.ifname, pod.api, pod.object), conf, pod, open_)
     if pod.api is None and pod.args.name:
-        open_.append("there is no kubeconfig, so the pod's annotation is not known and not asked for")
+        open_.append("no cluster was asked, so the pod's annotation is not known")
     routes.check(networks)
     for each in networks:
         each.chain.find(request)
