@@ -207,9 +207,10 @@ class PoolFiles:
 
     @staticmethod
     def _sync(*folders: Path) -> None:
-        for folder in folders:
-            with suppress(FileNotFoundError):  # what is gone needs no syncing
-                durable.sync_directory(folder)
+        """Sync directories; where one is gone, the next above it that is not, or it might come back."""
+        for each in dict.fromkeys(next(filter(Path.is_dir, (each, *each.parents))) for each in folders):
+            with suppress(FileNotFoundError):  # somebody else's release removes it just now, and syncs that
+                durable.sync_directory(each)
 
     def _number(self, target: str) -> int | None:
         with suppress(ValueError):

@@ -158,13 +158,16 @@ def test_an_add_is_on_the_disk_or_not(disk: Disk, tmp_path: Path, others: tuple[
     assert seen[0] == before
 
 
-def test_a_delete_is_on_the_disk_or_not_and_once_answered_it_is(disk: Disk, tmp_path: Path) -> None:
-    for pod in ("first", "web"):
+@pytest.mark.parametrize("others", [(), ("first",)], ids=["of-the-last-pod", "beside-another-pod"])
+def test_a_delete_is_on_the_disk_or_not_and_once_answered_it_is(
+    disk: Disk, tmp_path: Path, others: tuple[str, ...]
+) -> None:
+    for pod in (*others, "web"):
         given(disk, pod)
     before = held(disk)
     os.sync()
     images = disk.copies(lambda: call(disk, "DEL", "web"), tmp_path / "images")
-    after = {"10.1.0.1": "default/first"}
+    after = {address: pod for address, pod in before.items() if pod != "default/web"}
     assert len(images) > 4
 
     def look(is_answered: bool) -> None:
