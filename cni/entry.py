@@ -186,6 +186,7 @@ def _terminate(number: int, _frame: object) -> NoReturn:
 def _catch_signals() -> None:
     for number in _SIGNALS:
         signal.signal(number, _terminate)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)  # what a caller blocks is inherited too
     # Who ignores it has no exit status of delegates, and a caller's choice is inherited.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 

@@ -464,8 +464,13 @@ int main(int argc, char **argv)
     if (!stdout_is_open && !strcmp(command, "ADD"))
         return fprintf(stderr, "podrail: stdout is closed, so nothing was done\n"), 1;
     const int stopping[] = {SIGTERM, SIGINT, SIGHUP};
-    for (int i = 0; i < 3; i++)
+    sigset_t inherited; /* what a caller blocks is inherited */
+    sigemptyset(&inherited);
+    for (int i = 0; i < 3; i++) {
         sigaction(stopping[i], &(struct sigaction){.sa_handler = on_signal}, NULL);
+        sigaddset(&inherited, stopping[i]);
+    }
+    sigprocmask(SIG_UNBLOCK, &inherited, NULL);
     read_input();
     if (collect_environment())
         return fail(INVALID_ENVIRONMENT, "the environment is too large", "More than 1 MiB is not passed on",

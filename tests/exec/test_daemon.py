@@ -264,7 +264,9 @@ def test_a_caller_that_is_asked_to_end_gives_the_answer_of_a_stopped_call(
 ) -> None:
     stub.does("ADD", barrier.line)
     with Daemon(node):
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])  # as callers may
         process = node.start("ADD", STUBBED)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         barrier.arrival()
         process.terminate()
         answer = ended(process)

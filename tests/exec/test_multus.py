@@ -88,7 +88,13 @@ def test_a_runtimes_library_calls_multus_as_any_plugin(multus: Multus, tmp_path:
     assert multus.files() == []
 
 
-def test_an_add_that_is_stopped_undoes_what_it_did(multus: Multus, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "blocked",
+    [pytest.param((), id=""), pytest.param((signal.SIGTERM,), id="by-a-caller-that-blocks-the-signal")],
+)
+def test_an_add_that_is_stopped_undoes_what_it_did(
+    multus: Multus, tmp_path: Path, blocked: tuple[signal.Signals, ...]
+) -> None:
     """The second plugin of a chain hangs when the signal comes; it tells so by a FIFO."""
     stub = StubPlugin(tmp_path / "stub", "slow")
     os.mkfifo(stub.folder / "told")
@@ -102,6 +108,7 @@ def test_an_add_that_is_stopped_undoes_what_it_did(multus: Multus, tmp_path: Pat
         env=environment,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, blocked),
     ) as adding:
         assert adding.stdin
         assert adding.stdout
