@@ -577,6 +577,17 @@ def test_where_the_cluster_is_optional_pods_have_the_configured_networks_without
     assert default.calls() == ["ADD pod-1 eth0", "DEL pod-1 eth0"]
 
 
+def test_status_of_an_optional_cluster_does_not_ask_for_its_answer(
+    cluster: Cluster, conf: dict[str, Any]
+) -> None:
+    newer = conf | {"cniVersion": "1.1.0"}
+    cluster.server.on(faults.answer(401, "Unauthorized"), times=-1)
+    assert cluster.multus.world.refused("STATUS", newer)["code"] == 50
+    answer = cluster.multus.world.call("STATUS", newer | {"clusterIsOptional": True})
+    assert answer.status == 0
+    assert "networks of the configuration alone" in answer.stderr
+
+
 def test_an_optional_cluster_that_does_not_know_the_pod_is_believed(
     cluster: Cluster, conf: dict[str, Any], default: StubPlugin
 ) -> None:

@@ -20,7 +20,7 @@ from cni.plugins.multus import device_info, resolve, routes, stale
 from cni.plugins.multus.args import PodArgs
 from cni.plugins.multus.config import READINESS_SECONDS, MultusConf
 from cni.plugins.multus.plan import Planned
-from cni.plugins.multus.pod import Pod, connected, of_add
+from cni.plugins.multus.pod import Pod, answering, of_add
 from cni.plugins.multus.record import call_of
 from cni.plugins.multus.settings import salvaged, with_bin_dir
 from cni.plugins.multus.status import Attached
@@ -85,11 +85,7 @@ def status(request: Request, conf: MultusConf) -> None:
         request = with_bin_dir(request, conf)
         if conf.readiness_file and not Path(conf.readiness_file).exists():
             raise _not_ready(conf.readiness_file)
-        with connected(conf, request, patient=False) as api:
-            if api:
-                from cni.plugins.multus.cluster import check_answering  # 60 ms that few need
-
-                check_answering(api)
+        with answering(conf, request) as api:
             networks = resolve.plan(conf, request.ifname or "eth0", api)
         for planned in networks:
             planned.chain.find(request)

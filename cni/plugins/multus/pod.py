@@ -119,6 +119,30 @@ def of_call(conf: MultusConf, request: Request, *, patient: bool = True) -> Iter
 
 
 @contextmanager
+def answering(conf: MultusConf, request: Request) -> Iterator[Client | None]:
+    """Yield a client of a cluster that answers; None where there is none, or an optional one does not.
+
+    Raises:
+        CniError: the cluster would not serve an ADD.
+    """
+    with ExitStack() as stack:
+        try:
+            api = stack.enter_context(connected(conf, request, patient=False))
+            if api:
+                from cni.plugins.multus.cluster import check_answering  # 60 ms that few need
+
+                check_answering(api)
+        except CniError as error:
+            if not (conf.cluster_is_optional and _is_out_of_reach(error)):
+                raise
+            note(
+                request.network.name, f"{error.msg}: pods would have the networks of the configuration alone"
+            )
+            api = None
+        yield api
+
+
+@contextmanager
 def of_add(conf: MultusConf, request: Request) -> Iterator[Pod]:
     """As `of_call`; where the cluster is optional and cannot be asked, the pod without it.
 
