@@ -52,11 +52,11 @@ def claim_and_release(node: NodeNamed) -> None:
 
 
 def claim_blocks(node: NodeNamed) -> None:
-    """Nodes divide a range, around a slice of Whereabouts' own making."""
+    """Nodes divide a range, around what another pool has given out of it."""
     cluster = node("node-a").cluster
     held = {"id": "x", "podref": "default/old", "ifname": "net1"}
-    cluster.record({"1": held}, name="node-z-10.0.0.0-30", range_="10.0.0.0/30")
-    cluster.divide("other", node_z="10.0.0.0/30")
+    cluster.record({"1": held}, name="10.0.0.0-30", range_="10.0.0.0/30")
+    cluster.divide("other", "10.9.0.0/24", node_z="10.9.0.0/30")
     assert add_of_block(node("node-a"), 1) == ["10.0.0.2/28"]
     assert add_of_block(node("node-b"), 2) == ["10.0.0.5/28"]
     assert cluster.blocks() == {"10.0.0.0/30": "node-a", "10.0.0.4/30": "node-b"}
