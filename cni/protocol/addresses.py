@@ -49,7 +49,8 @@ def parse_cidr(text: Any) -> IPv4Interface | IPv6Interface:
     _must_be_plain(text, "an address with a prefix length")
     host, slash, length = text.partition("/")
     if not slash:
-        raise ValueError(f'"{text}" has no prefix length; write it as "{text}/24"')
+        example = f"{text or '10.0.0.2'}/{64 if ':' in text else 24}"
+        raise ValueError(f'"{text}" has no prefix length; write it as "{example}"')
     if not (length.isascii() and length.isdigit() and len(length) < 4):
         raise ValueError(f'"{text}" is not an address with a prefix length, such as "10.0.0.2/24"')
     try:

@@ -140,7 +140,7 @@ def parse_section(
         raise CniError(
             f"{what} is not valid: {names}",
             why=" ".join(f"{path}: {text}." for path, text in list(faults.items())[:_MAX_FAULTS]),
-            fix="Correct the configuration.",
+            fix="Correct what gave it." if code == Code.DECODING_FAILURE else "Correct the configuration.",
             code=code,
             faults=faults,
         ) from error

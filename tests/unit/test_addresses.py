@@ -34,6 +34,14 @@ def test_an_address_with_a_prefix_keeps_its_host_bits(given_: tuple[IPv4Address 
     assert (cidr.ip, cidr.network.prefixlen, str(cidr)) == (address, length, f"{address}/{length}")
 
 
+@pytest.mark.parametrize(
+    ("text", "example"), [("10.0.0.1", "10.0.0.1/24"), ("fd00::1", "fd00::1/64"), ("", "10.0.0.2/24")]
+)
+def test_an_address_without_a_prefix_is_told_how_to_write_it(text: str, example: str) -> None:
+    with pytest.raises(ValueError, match=f'has no prefix length; write it as "{example}"'):
+        parse_cidr(text)
+
+
 @given(v4, st.integers(96, 128))
 def test_an_ipv4_mapped_address_with_a_prefix_is_ipv4(address: IPv4Address, length: int) -> None:
     assert parse_cidr(f"::ffff:{address}/{length}") == IPv4Interface(f"{address}/{length - 96}")
