@@ -6,8 +6,10 @@ import errno
 import multiprocessing
 import os
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import pytest
@@ -152,19 +154,23 @@ def test_a_reader_never_sees_a_part_of_what_replaces_a_file(root: Path) -> None:
     assert files(root) == ["a/file"]
 
 
-def _create_and_remove(path: Path, root: Path) -> None:
-    for _ in range(100):
+def _create_and_remove(path: Path, root: Path, enough: Event) -> None:
+    while not enough.is_set():
         durable.create(path, LARGE, root)
         durable.remove(path, root)
 
 
 def test_a_reader_sees_a_new_file_whole_or_not_at_all(root: Path) -> None:
     path = root / "a" / "file"
-    writer = _fork.Process(target=_create_and_remove, args=(path, root))
+    enough = _fork.Event()
+    writer = _fork.Process(target=_create_and_remove, args=(path, root, enough))
     writer.start()
     seen = set()
-    while writer.is_alive():
+    reads, deadline = 0, time.monotonic() + 60
+    while (reads < 5000 or len(seen) < 2) and time.monotonic() < deadline:
         seen.add(durable.read(path))
+        reads += 1
+    enough.set()
     writer.join()
     assert writer.exitcode == 0
     assert seen == {None, LARGE}
