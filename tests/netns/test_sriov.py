@@ -519,6 +519,13 @@ def test_log_goes_to_stderr_without_a_file(world: World, keys: dict[str, Any], l
     assert (answer.code, [level for level, _ in logged(answer.stderr)]) == (7, levels)
 
 
+def test_log_file_without_an_absolute_path_is_noted_and_not_made(world: World) -> None:
+    answer = world.call("ADD", vf(PROGRAM_VF, logFile="sriov.log"))
+    assert answer.status == 0
+    assert '"logFile" sriov.log is no absolute path' in answer.stderr
+    assert not Path("sriov.log").exists()
+
+
 def test_log_file_that_cannot_be_written_is_no_failure(world: World, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     answer = world.call("ADD", vf(PROGRAM_VF, logFile=str(tmp_path / "file" / "log")))

@@ -60,6 +60,9 @@ class Log:
         if not self.path:
             say(f"{line}\n")
             return
+        if not self.path.startswith("/"):
+            note(self.request.network.name, f'"logFile" {self.path} is no absolute path; nothing is logged')
+            return
         try:
             append(Path(self.path), f"{line}\n".encode("utf-8", "backslashreplace"), Rotation())
         except OSError as error:
