@@ -34,7 +34,6 @@ from cni.protocol.errors import CniError, Code, InvalidConfig
 _HEADER_SECONDS = 10  # for a caller to say what it wants
 _IDLE_WORKERS = 2  # each holds some 12 MiB of its own, and a burst forks another in 1 ms
 _ACCEPT_SECONDS = 0.2  # until it is tried again to take a connection
-_REPLAY_SECONDS = 10  # between tries of what is still queued
 
 
 class Daemon:
@@ -62,7 +61,7 @@ class Daemon:
         self._calls = Calls(self._turns, self._workers, self._hangups, settings.undo_limit, self._metrics)
         queue = Queue(settings.state / "queue")
         places = asyncio.Semaphore(settings.concurrency)
-        self._replay = Replay(queue, self._calls, self._own_call, settings.defaults, places)
+        self._replay = Replay(queue, self._calls, self._own_call, settings.defaults, settings.retry, places)
 
     async def run(self) -> int:
         """Serve until SIGTERM or SIGINT, then let calls end; return the exit status."""
@@ -99,9 +98,10 @@ class Daemon:
             self._stopping.set()
             return
         while True:
-            await asyncio.sleep(_REPLAY_SECONDS)
+            await asyncio.sleep(self._settings.retry)
             try:
                 await self._replay.settle()
+                await self._replay.repair_again()
             except OSError as error:
                 log("queue", "error", msg=str(error))
 

@@ -18,13 +18,21 @@ from cni.protocol.request import Request
 from cni.state import Journal, Record
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Orphan:
     """An attachment that can be given back, and why that is safe."""
 
-    attachment: str
+    record: Record
     proof: str
     job: Job
+
+    def is_left(self, environment: Mapping[str, str]) -> bool:
+        """Tell whether it is on record still, and not a later attachment of the same name."""
+        found = _found(self.record, environment)
+        return found is not None and (found.sandbox, found.created) == (
+            self.record.sandbox,
+            self.record.created,
+        )
 
 
 def find(environment: Mapping[str, str], mounts: Mounts | None) -> Iterator[Orphan]:
@@ -35,7 +43,7 @@ def find(environment: Mapping[str, str], mounts: Mounts | None) -> Iterator[Orph
     boot = netns.boot_id()
     existing: frozenset[str] | None = None
     for record in sorted(_records(environment), key=lambda record: record.created):
-        if not _is_there(record, environment):
+        if _found(record, environment) is None:
             continue
         proof = ""
         if not record.sandbox.startswith(f"{boot}/"):
@@ -45,15 +53,15 @@ def find(environment: Mapping[str, str], mounts: Mounts | None) -> Iterator[Orph
             if record.sandbox not in existing:
                 proof = "no path leads to its sandbox any more, and no process lives in it"
         if proof:
-            yield Orphan(record.attachment, proof, _job(record, environment, mounts))
+            yield Orphan(record, proof, _job(record, environment, mounts))
 
 
 def _records(environment: Mapping[str, str]) -> list[Record]:
     return [record for plugin in registry.TYPES for record in Journal(Record, plugin, environment).all()]
 
 
-def _is_there(record: Record, environment: Mapping[str, str]) -> bool:
-    return Journal(Record, record.plugin, environment).find(record.network, *record.key) is not None
+def _found(record: Record, environment: Mapping[str, str]) -> Record | None:
+    return Journal(Record, record.plugin, environment).find(record.network, *record.key)
 
 
 def _at_its_path(record: Record, mounts: Mounts | None) -> bool:

@@ -21,14 +21,24 @@ from cni.daemon.orphans import Orphan
 from cni.daemon.queue import Kept, Queue
 from cni.daemon.wire import Malformed
 from cni.protocol.errors import CniError, Code
+from cni.protocol.request import Request
 
 # What the same DEL will be answered however often it comes.
-_FINAL = (
-    Code.INCOMPATIBLE_VERSION,
-    Code.INVALID_ENVIRONMENT,
-    Code.DECODING_FAILURE,
-    Code.INVALID_NETWORK_CONFIG,
-)
+_FINAL = (Code.INCOMPATIBLE_VERSION, Code.INVALID_ENVIRONMENT, Code.DECODING_FAILURE)
+_LONGEST_WAIT = 600.0  # seconds between tries of one
+
+
+@dataclass(frozen=True)
+class _Tried:
+    """When a queued DEL that has failed is to be tried again, by the monotonic clock."""
+
+    wait: float  # seconds
+    until: float
+
+    @classmethod
+    def after(cls, earlier: _Tried | None, first: float) -> _Tried:
+        wait = min(2 * earlier.wait, _LONGEST_WAIT) if earlier else first
+        return cls(wait, time.monotonic() + wait)
 
 
 @dataclass
@@ -39,10 +49,12 @@ class Replay:
     calls: Calls
     new_call: Callable[[Job], Call]
     defaults: Mapping[str, str]
+    retry: float  # seconds until what failed is tried again; they double
     places: asyncio.Semaphore  # so that they do not fill the queue of those who call now
     _running: dict[Path, asyncio.Task[None]] = field(default_factory=dict)
     _known: dict[Path, Kept] = field(default_factory=dict)
-    _tried: set[Path] = field(default_factory=set)
+    _tried: dict[Path, _Tried] = field(default_factory=dict)
+    _unrepaired: dict[Orphan, _Tried] = field(default_factory=dict)
 
     @property
     def left(self) -> int:
@@ -50,8 +62,14 @@ class Replay:
         return len(self.queue.files())
 
     async def settle(self) -> None:
-        """Try the queued DELs, and wait until each was tried."""
-        await asyncio.gather(*map(self._task, self._kept()))
+        """Try the queued DELs whose time has come, and wait until each was tried."""
+        now = time.monotonic()
+        due = [
+            kept
+            for kept in self._kept()
+            if kept.file not in self._tried or self._tried[kept.file].until <= now
+        ]
+        await asyncio.gather(*map(self._task, due))
 
     async def settle_before(self, call: Call) -> CniError | None:
         """Try the queued DELs that a call must not overtake; return why it must not begin, if so.
@@ -83,14 +101,29 @@ class Replay:
 
     async def repair(self, orphans: Iterable[Orphan]) -> int:
         """Call DEL for attachments that nobody can want any more; return how many succeeded."""
-        repaired = 0
-        for orphan in orphans:
-            log("repair", attachment=orphan.attachment, plugin=orphan.job.plugin_type, proof=orphan.proof)
-            report = await self.calls.carry_out(self.new_call(orphan.job))
-            if report.is_success:
-                repaired += 1
-                self.calls.metrics.repaired("sandbox gone")
-        return repaired
+        return sum([await self._repair(orphan, None) for orphan in orphans])
+
+    async def repair_again(self) -> None:
+        """Call DEL once more where it failed, such as for want of an API server at the start of a machine.
+
+        A sandbox that is gone stays gone; what was attached anew under its name meanwhile is not touched.
+        """
+        for orphan, tried in list(self._unrepaired.items()):
+            if tried.until > time.monotonic() or not self.calls.turns.is_free(orphan.record.key):
+                continue
+            del self._unrepaired[orphan]
+            if orphan.is_left(self.defaults):
+                await self._repair(orphan, tried)
+
+    async def _repair(self, orphan: Orphan, tried: _Tried | None) -> bool:
+        attachment, plugin = orphan.record.attachment, orphan.job.plugin_type
+        log("repair", attachment=attachment, plugin=plugin, proof=orphan.proof)
+        report = await self.calls.carry_out(self.new_call(orphan.job))
+        if report.is_success:
+            self.calls.metrics.repaired("sandbox gone")
+        else:
+            self._unrepaired[orphan] = _Tried.after(tried, self.retry)
+        return report.is_success
 
     def repair_claims(self, removed: Iterable[tuple[str, str]]) -> int:
         """Note the claims that are removed because their holder is gone, each with the proof."""
@@ -112,7 +145,7 @@ class Replay:
         files = self.queue.files()
         present = set(files)
         self._known = {file: kept for file, kept in self._known.items() if file in present}
-        self._tried &= self._known.keys()
+        self._tried = {file: tried for file, tried in self._tried.items() if file in self._known}
         for file in files:
             if file not in self._known:
                 try:
@@ -133,14 +166,23 @@ class Replay:
         proof = f"its runtime called DEL {_age(kept.file)} ago, and no ADD of it was served since"
         log("replay", trace=call.trace, attachment=call.request.attachment, file=kept.file.name, proof=proof)
         self._finish(kept, await self.calls.carry_out(call))
-        self._tried.add(kept.file)
+        self._tried[kept.file] = _Tried.after(self._tried.get(kept.file), self.retry)
 
     def _finish(self, kept: Kept, report: Report) -> None:
         if report.is_success:
             self.queue.remove(kept.file)
             self.calls.metrics.repaired("queued DEL")
-        elif report.code in _FINAL:
+        elif report.code in _FINAL or (report.code == Code.INVALID_NETWORK_CONFIG and not _is_readable(kept)):
             log("set aside", "error", file=str(self.queue.set_aside(kept.file)), msg=report.msg)
+
+
+def _is_readable(kept: Kept) -> bool:
+    """Tell whether the fault is elsewhere: in a kubeconfig, a right, a plugin that is not installed."""
+    try:
+        _ = Request("DEL", kept.job.environment, kept.job.stdin or b"").network
+    except CniError:
+        return False
+    return True
 
 
 def _age(file: Path) -> str:

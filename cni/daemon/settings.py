@@ -27,6 +27,7 @@ class Settings:
     time_limit: float  # seconds
     undo_limit: float  # seconds
     stop_limit: float  # seconds
+    retry: float  # seconds
     calls_per_worker: int
     host_pid: int
     metrics: str | None
@@ -55,6 +56,7 @@ class Settings:
             time_limit=parsed.time_limit,
             undo_limit=parsed.undo_limit,
             stop_limit=parsed.stop_limit,
+            retry=parsed.retry,
             calls_per_worker=parsed.calls_per_worker,
             host_pid=parsed.host_pid,
             metrics=parsed.metrics,
@@ -73,6 +75,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         ("--time-limit", float, 180.0, "seconds that a call may take, waiting included"),
         ("--undo-limit", float, 10.0, "seconds that a call may then take to undo what it did"),
         ("--stop-limit", float, 60.0, "seconds that calls may go on when it is to stop"),
+        ("--retry", float, 10.0, "seconds until a DEL of its own that failed is tried again; they double"),
         ("--calls-per-worker", _positive, 1000, "calls before a worker process is replaced"),
         ("--host-pid", int, 1, "process whose mounts the callers' paths are of"),
         ("--metrics", _loopback, None, "where /metrics is served: unix:PATH or HOST:PORT"),

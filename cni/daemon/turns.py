@@ -43,6 +43,10 @@ class Turns:
     def waiting(self) -> int:
         return len(self._waiting)
 
+    def is_free(self, key: AttachmentKey) -> bool:
+        """Tell whether no call about an attachment runs; one that begins at once meets none."""
+        return key not in self._keys
+
     def open_taking(self) -> None:
         """From now on, let ADD and GC run too."""
         self.taking_is_open = True

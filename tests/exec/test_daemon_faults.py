@@ -272,6 +272,23 @@ def test_a_kept_delete_that_can_never_succeed_is_set_aside(node: NodeWorld) -> N
         assert len(list((node.queue / "refused").iterdir())) == 1
 
 
+def test_a_kept_delete_whose_plugin_is_not_installed_waits_for_it(node: NodeWorld, stub: StubIpam) -> None:
+    with Daemon(node):
+        node.add(STUBBED)
+    node.delete(STUBBED)
+    missing = stub.folder / stub.type
+    missing.rename(stub.folder / "elsewhere")
+    with Daemon(node) as daemon:
+        assert daemon.log("call")[-1]["code"] == 7
+        assert daemon.log("set aside") == []
+        (stub.folder / "elsewhere").rename(missing)
+        node.add(STUBBED)  # before which it is tried again
+        assert list(node.queue.iterdir()) == []
+        node.delete(STUBBED)
+    assert stub.calls() == ["ADD pod-1 net1", "DEL pod-1 net1"] * 2
+    assert node.records() == []
+
+
 def test_more_kept_deletes_than_calls_may_wait_are_replayed_at_one_start(node: NodeWorld) -> None:
     node.queue.mkdir(mode=0o700)
     conf = json.dumps(rail()).encode()
@@ -315,6 +332,29 @@ def test_attachments_whose_sandbox_is_gone_are_given_back_at_start_and_living_on
         node.add(other, CNI_IFNAME="net2")  # its address is free again
         node.delete(other, CNI_IFNAME="net2")
         node.delete(RESERVED)
+    assert node.records() == []
+
+
+def test_what_could_not_be_given_back_at_start_is_tried_again_unless_it_is_attached_anew(
+    node: NodeWorld, stub: StubIpam
+) -> None:
+    sandboxes = [Namespace("gone"), Namespace("again")]
+    with Daemon(node):
+        for number, sandbox in enumerate(sandboxes):
+            node.add(STUBBED, CNI_NETNS=sandbox.path, CNI_CONTAINERID=f"pod-{number}")
+    for sandbox in sandboxes:
+        sandbox.delete()
+    stub.fails("DEL", {"cniVersion": "1.0.0", "code": 11, "msg": "no API server yet"})
+    with Daemon(node, "--cni-path", node.path, "--retry", "0.3") as daemon:
+        assert [line.get("code") for line in daemon.log("call")][2:4] == [11, 11]
+        assert len(daemon.log("repair")) == 2
+        stub.works("DEL")
+        node.delete(STUBBED, CNI_CONTAINERID="pod-1")
+        node.add(STUBBED, CNI_CONTAINERID="pod-1")
+        until(lambda: not list((node.state / "attachments").rglob("pod-0@*")))
+        until(lambda: stub.calls().count("DEL pod-0 net1") == 2)
+        assert node.sandbox.links().keys() == {"lo", "net1"}
+        node.delete(STUBBED, CNI_CONTAINERID="pod-1")
     assert node.records() == []
 
 
