@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import platform
 import sys
@@ -11,21 +10,25 @@ import tarfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
 
 from cni.cli.attached import Attachment, attachments
-from cni.cli.devices import Card, Devices, Gpu, devices
+from cni.cli.devices import Devices, devices
 from cni.cli.doctor.main import findings as doctor_findings
 from cni.cli.finding import Finding
+from cni.cli.pools import Pool, pools
 from cni.cli.verify.main import found as drift
 from cni.command import progress
-from cni.protocol import registry
 from cni.protocol.errors import CniError, DecodingFailure
 
 NAME = "snapshot.json"  # in a bundle
 FORMAT = 1
+T = TypeVar("T")
 _MOST = 64 << 20  # bytes of it that are read
 
 
@@ -39,7 +42,7 @@ class Snapshot:
     kernel: str
     python: str
     attachments: tuple[Attachment, ...] = ()
-    pools: tuple[dict[str, Any], ...] = ()  # as `podrail ipam show --json` has them
+    pools: tuple[Pool, ...] = ()
     findings: tuple[Finding, ...] = ()  # of doctor
     drift: tuple[Finding, ...] = ()  # of verify
     devices: Devices = field(default_factory=lambda: Devices((), ()))
@@ -47,40 +50,39 @@ class Snapshot:
     def to_json(self) -> dict[str, Any]:
         return {"format": FORMAT, **asdict(self)}
 
-    @classmethod
-    def of_json(cls, raw: Any) -> Snapshot:
-        """Read what `to_json` made.
 
-        Raises:
-            DecodingFailure: it is something else, or of a newer podrail.
-        """
-        try:
-            if raw["format"] != FORMAT:
-                raise DecodingFailure(
-                    f"the snapshot has format {raw['format']}",
-                    why=f"This podrail knows format {FORMAT}.",
-                    fix="Use the podrail that made it, or a newer one.",
-                )
-            told = {key: value for key, value in raw.items() if key != "format"}
-            return cls(
-                **told
-                | {
-                    "attachments": tuple(Attachment(**each) for each in raw["attachments"]),
-                    "pools": tuple(raw["pools"]),
-                    "findings": tuple(Finding(**each) for each in raw["findings"]),
-                    "drift": tuple(Finding(**each) for each in raw["drift"]),
-                    "devices": Devices(
-                        tuple(Card(**each) for each in raw["devices"]["cards"]),
-                        tuple(Gpu(**each) for each in raw["devices"]["gpus"]),
-                    ),
-                }
-            )
-        except (TypeError, KeyError, AttributeError) as error:
+def of_json(data: bytes) -> Snapshot:
+    """Read what `to_json` made; it may come from anywhere.
+
+    Raises:
+        DecodingFailure: it is something else, or of a newer podrail.
+    """
+    try:
+        told = _adapter(_Marked).validate_json(data).format
+        if told != FORMAT:
             raise DecodingFailure(
-                "the snapshot is damaged",
-                why=f"{type(error).__name__}: {error}.",
-                fix="Make the bundle again.",
-            ) from error
+                f"the snapshot has format {told}",
+                why=f"This podrail knows format {FORMAT}.",
+                fix="Use the podrail that made it, or a newer one.",
+            )
+        found: Snapshot = _adapter(Snapshot).validate_json(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"])) or "it"
+        raise DecodingFailure(
+            "the snapshot is damaged", why=f"{where}: {first['msg']}.", fix="Make the bundle again."
+        ) from error
+    return found
+
+
+@cache  # 10 ms to build
+def _adapter(kind: type[T]) -> TypeAdapter[T]:
+    return TypeAdapter(kind)
+
+
+@dataclass(frozen=True)
+class _Marked:
+    format: int
 
 
 def taken(environment: Mapping[str, str]) -> Snapshot:
@@ -101,7 +103,7 @@ def taken(environment: Mapping[str, str]) -> Snapshot:
         kernel=platform.release(),
         python=".".join(map(str, sys.version_info[:3])),
         attachments=tuple(attachments(environment)),
-        pools=tuple(registry.load_pools()(environment)),
+        pools=tuple(pools(environment)),
         findings=faults,
         drift=(*found, *failures),
         devices=devices(),
@@ -123,7 +125,7 @@ def of_bundle(path: Path) -> Snapshot:
                     data = (file or io.BytesIO()).read(_MOST + 1)
                     if len(data) > _MOST:
                         break
-                    return Snapshot.of_json(json.loads(data))
+                    return of_json(data)
     except (tarfile.TarError, EOFError, ValueError) as error:
         raise _no_bundle(path, str(error)) from error
     except OSError as error:

@@ -23,9 +23,10 @@ from cni.cli.attached import Attachment, attachments
 from cni.cli.doctor.configured import Configured
 from cni.cli.doctor.root import Root
 from cni.cli.install import runtime
+from cni.cli.pools import Pool, pools
 from cni.cli.snapshot import of_bundle
 from cni.command import parser_of, told
-from cni.protocol import gojson, registry
+from cni.protocol import gojson
 
 _TIME = re.compile(
     r"\s*(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?)\s*(.*)", re.DOTALL
@@ -117,7 +118,7 @@ def _events(parsed: argparse.Namespace, wanted: Wanted) -> Iterator[Event]:
         yield from _given(wanted, snapshot.attachments, snapshot.pools)
         sources = list(logs.of_bundle(parsed.bundle))
     else:
-        yield from _given(wanted, attachments(os.environ), registry.load_pools()(os.environ))
+        yield from _given(wanted, attachments(os.environ), pools(os.environ))
         sources = list(_sources(parsed.log))
     for name, data in sources:
         yield from of_log(wanted, name, data.decode("utf-8", "replace").splitlines())
@@ -137,20 +138,18 @@ def _sources(given: list[str]) -> Iterator[tuple[str, bytes]]:
             yield Path(path).name, logs.tail(Path(path))
 
 
-def _given(
-    wanted: Wanted, attached: Iterable[Attachment], pools: Iterable[dict[str, Any]]
-) -> Iterator[Event]:
+def _given(wanted: Wanted, attached: Iterable[Attachment], seen: Iterable[Pool]) -> Iterator[Event]:
     """Yield what is held now, as it was given."""
     for each in attached:
         if wanted.fits(each.pod, each.container_id):
             on = f" on {each.device}" if each.device else ""
             text = f"{each.plugin} recorded {each.ifname} on network {each.network}{on}; it is {each.health}"
             yield Event(_utc(each.created), "journal", text)
-    for pool in pools:
-        for entry in pool.get("allocations") or ():
-            if entry["since"] and wanted.fits(entry["podref"], entry["container_id"]):
-                text = f"{entry['address']} of {pool['range']} was given to {entry['ifname']}"
-                yield Event(_utc(entry["since"]), "pool", text)
+    for pool in seen:
+        for entry in pool.allocations:
+            if entry.since and wanted.fits(entry.podref, entry.container_id):
+                text = f"{entry.address} of {pool.range} was given to {entry.ifname}"
+                yield Event(_utc(entry.since), "pool", text)
 
 
 def of_log(wanted: Wanted, name: str, lines: list[str]) -> Iterator[Event]:

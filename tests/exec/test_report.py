@@ -18,11 +18,13 @@ from cni.cli.bundle import main as bundle
 from cni.cli.devices import devices, distance
 from cni.cli.doctor.main import main as doctor
 from cni.cli.finding import Finding
+from cni.cli.pools import Entry, Pool
 from cni.cli.report.main import main as report
 from cni.cli.report.page import page
 from cni.cli.show import main as show
-from cni.cli.snapshot import Snapshot, of_bundle
+from cni.cli.snapshot import Snapshot, of_bundle, of_json
 from cni.cli.verify.main import main as verify
+from cni.protocol.errors import DecodingFailure
 from tests.support.browser import Page, browser
 from tests.support.command import called
 from tests.support.sysfs_tree import SysfsTree
@@ -66,20 +68,9 @@ def tree(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def snapshot(tree: Path) -> Snapshot:
-    entry = {
-        "address": "10.1.0.5",
-        "podref": HOSTILE,
-        "ifname": "net1",
-        "container_id": "",
-        "since": "",
-        "state": "alive",
-    }
-    pool = {
-        "store": "file",
-        "path": "/var/lib/cni/podrail/ipam",
-        "name": "10.1.0.0-24",
-        "range": "10.1.0.0/24",
-    }
+    entry = Entry("10.1.0.5", HOSTILE, "net1", state="alive")
+    files = "/var/lib/cni/podrail/ipam"
+    full = Pool("file", files, "10.1.0.0-24", "10.1.0.0/24", held=230, size=254, allocations=(entry,))
     return Snapshot(
         node=f"node-a {HOSTILE}",
         time="2026-01-01T00:00:00+00:00",
@@ -91,10 +82,7 @@ def snapshot(tree: Path) -> Snapshot:
             attachment(HOSTILE, "rail1", health="sandbox gone", plugin="macvlan"),
             attachment("jobs/" + "a-very-long-name-" * 8, "0000:18:02.0"),
         ),
-        pools=(
-            pool | {"held": 230, "size": 254, "allocations": [entry]},
-            {"store": "kubernetes", "path": "/etc/kubeconfig", "error": "nobody answers"},
-        ),
+        pools=(full, Pool("kubernetes", "/etc/kubeconfig", error="nobody answers")),
         findings=(Finding("mtu", HOSTILE, "too large", "Lower it.", "warning"),),
         drift=(Finding("mac", "jobs/train-0 net1", "its MAC is another", "Recreate the pod."),),
         devices=devices(tree),
@@ -307,6 +295,34 @@ def test_a_bundle_shows_what_the_node_showed(world: World, tmp_path: Path) -> No
     assert elsewhere.stdout == page(of_bundle(path))
     assert "podrail: networks of node-a" in elsewhere.stdout
     assert "its MTU is 1400, it should be 1500" in elsewhere.stdout
+
+
+def _paths(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Where each value of a document lies."""
+    yield path
+    parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, each in parts:
+        yield from _paths(each, (*path, key))
+
+
+def test_a_snapshot_from_anywhere_is_shown_or_refused(snapshot: Snapshot) -> None:
+    whole = json.loads(json.dumps(snapshot.to_json()))
+    assert of_json(json.dumps(whole).encode()) == snapshot
+    refused = 0
+    for path in list(_paths(whole))[1:]:
+        for other in (None, -1, "1e9", [], {}, "</table>"):
+            changed = json.loads(json.dumps(whole))
+            holder = changed
+            for step in path[:-1]:
+                holder = holder[step]
+            holder[path[-1]] = other
+            try:
+                text = page(of_json(json.dumps(changed).encode()))
+            except DecodingFailure:
+                refused += 1
+            else:
+                assert text.count("</table>") == text.count("<table>")
+    assert refused > 100
 
 
 def test_what_is_no_bundle_is_said_to_be_none(world: World, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from cni.cli.attached import Attachment
 from cni.cli.devices import Card, Gpu
 from cni.cli.finding import Finding, counted
+from cni.cli.pools import Pool
 from cni.cli.report.html import Html, inner, table, tag
 from cni.cli.report.style import CSS
 from cni.cli.snapshot import Snapshot
@@ -60,8 +61,7 @@ def _section(key: str, name: str, content: Html) -> Html:
 def _tiles(snapshot: Snapshot) -> Html:
     found = [*snapshot.drift, *snapshot.findings]
     well = sum(each.is_well for each in snapshot.attachments)
-    pools = [each for each in snapshot.pools if each.get("size")]
-    fullest = max((each["held"] / each["size"] for each in pools), default=None)
+    fullest = max((each.held / each.size for each in snapshot.pools if each.size > 0), default=None)
     told = {
         "Problems": counted(found),
         "Attachments": f"{well} of {len(snapshot.attachments)} well",
@@ -213,42 +213,35 @@ def _pools(snapshot: Snapshot) -> Html:
         return tag("p", "No pool is known.")
     parts = [table("Pools and their fill", ("Pool", "Store", "Held", "Fill"), map(_pool, snapshot.pools))]
     for pool in snapshot.pools:
-        if pool.get("allocations"):
+        if pool.allocations:
             rows = list(_entries(pool))
             heads = ("Address", "Pod or container", "Interface", "Since", "State")
-            summary = tag("summary", f"{pool['name']}: who holds what")
-            parts.append(tag("details", summary, table(f"Addresses of {pool['name']}", heads, rows)))
+            summary = tag("summary", f"{pool.name}: who holds what")
+            parts.append(tag("details", summary, table(f"Addresses of {pool.name}", heads, rows)))
     return inner(parts)
 
 
-def _pool(pool: dict[str, object]) -> tuple[object, ...]:
-    if "error" in pool:
-        where = f"{pool['store']} {pool['path']}"
-        return where, where, tag("span", f"✗ {pool['error']}", class_="bad"), "-"
-    held, size = int(str(pool["held"])), int(str(pool["size"]))
-    percent = f"{100 * held / max(size, 1):.0f} %"
+def _pool(pool: Pool) -> tuple[object, ...]:
+    where = f"{pool.store} {pool.path}"
+    if pool.error:
+        return where, _code(where), tag("span", f"✗ {pool.error}", class_="bad"), "-"
+    size = max(pool.size, 1)
+    percent = f"{100 * pool.held / size:.0f} %"
     meter = tag(
         "meter",
         percent,
         min="0",
-        max=str(max(size, 1)),
-        value=str(held),
-        high=str(0.9 * max(size, 1)),
-        aria_label=f"{pool['name']}: {percent} held",
+        max=str(size),
+        value=str(pool.held),
+        high=str(0.9 * size),
+        aria_label=f"{pool.name}: {percent} held",
     )
-    return (
-        pool["name"],
-        _code(f"{pool['store']} {pool['path']}"),
-        f"{held} of {size}",
-        inner([meter, f" {percent}"]),
-    )
+    return pool.name, _code(where), f"{pool.held} of {pool.size}", inner([meter, f" {percent}"])
 
 
-def _entries(pool: dict[str, object]) -> Iterator[tuple[object, ...]]:
-    listed = pool["allocations"]
-    for each in listed if isinstance(listed, list) else ():
-        who = each.get("podref") or each.get("container_id") or "?"
-        yield each.get("address"), who, each.get("ifname"), each.get("since") or "-", each.get("state")
+def _entries(pool: Pool) -> Iterator[tuple[object, ...]]:
+    for each in pool.allocations:
+        yield each.address, each.holder or "?", each.ifname, each.since or "-", each.state
 
 
 def _code(*values: str) -> Html:

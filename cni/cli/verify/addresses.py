@@ -5,43 +5,43 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
-from typing import Any, Self
+from typing import Self
 
 from cni.cli.attached import AnyRecord, pod_of, sandbox_fault
 from cni.cli.finding import Finding
-from cni.protocol import registry
+from cni.cli.pools import Pool, pools
 from cni.protocol.request import AttachmentKey
 from cni.state import Journal
 
 
 @dataclass(frozen=True)
 class Held:
-    """The records of addresses, and the pools that there are, each as `podrail ipam show --json` has it."""
+    """The records of addresses, and the pools that there are."""
 
     records: Mapping[AttachmentKey, AnyRecord]
-    pools: tuple[dict[str, Any], ...]
-    failures: tuple[dict[str, Any], ...]  # stores that do not answer
+    pools: tuple[Pool, ...]
+    failures: tuple[Pool, ...]  # stores that do not answer
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> Self:
         records = {record.key: record for record in Journal(AnyRecord, "whereabouts", environment).all()}
-        told = list(registry.load_pools()(environment))
-        pools = tuple(each for each in told if "error" not in each)
-        return cls(records, pools, tuple(each for each in told if "error" in each))
+        told = pools(environment)
+        known = tuple(each for each in told if not each.error)
+        return cls(records, known, tuple(each for each in told if each.error))
 
     def of_attachment(self, key: AttachmentKey) -> list[tuple[str, str]]:
         """Return the addresses that pools have for an attachment, each with its pool's range."""
         return [
-            (entry["address"], pool["range"])
+            (entry.address, pool.range)
             for pool in self.pools
-            for entry in pool["allocations"]
-            if (entry["container_id"], entry["ifname"]) == key
+            for entry in pool.allocations
+            if entry.key == key
         ]
 
     def is_whole(self, record: AnyRecord) -> bool:
         """Tell whether the store of a record has answered."""
         place = (record.model_extra or {}).get("place") or {}
-        return not any(place.get("path") == each["path"] for each in self.failures)
+        return not any(place.get("path") == each.path for each in self.failures)
 
     def asked(self, key: AttachmentKey, address: str) -> bool:
         """Tell whether an address lies in a pool that an attachment has asked, and that has answered."""
@@ -56,8 +56,8 @@ def check(held: Held) -> Iterator[Finding]:
     for failure in held.failures:
         yield Finding(
             "store",
-            f"{failure['store']} {failure['path']}",
-            f"its pools could not be read: {failure['error']}",
+            f"{failure.store} {failure.path}",
+            f"its pools could not be read: {failure.error}",
             "Make it reachable, then look again; what is in it was not compared.",
         )
     yield from _missing(held)
@@ -80,15 +80,15 @@ def _missing(held: Held) -> Iterator[Finding]:
 def _without_attachment(held: Held) -> Iterator[Finding]:
     """Entries in this node's own files whose attachment has no record."""
     for pool in held.pools:
-        for entry in pool["allocations"] if pool["store"] != "kubernetes" else ():
-            if (entry["container_id"], entry["ifname"]) in held.records:
+        for entry in pool.allocations if pool.store != "kubernetes" else ():
+            if entry.key in held.records:
                 continue
-            who = " ".join(filter(None, (entry["podref"] or entry["container_id"], entry["ifname"])))
+            who = " ".join(filter(None, (entry.holder, entry.ifname)))
             yield Finding(
                 "allocation-orphan",
-                f"{entry['address']} of {pool['range']}",
+                f"{entry.address} of {pool.range}",
                 f"it is held by {who or 'an entry that cannot be read'}, of which there is no record",
-                f"If that pod is gone, run: podrail ipam release {entry['address']} --yes; "
+                f"If that pod is gone, run: podrail ipam release {entry.address} --yes; "
                 "addresses taken over from host-local have no record either.",
                 "warning",
             )
