@@ -1,9 +1,9 @@
 """The commands that the documents tell people to type are typed, page by page, on a machine of their own.
 
-podrail, the plugins and the shell are real. STAND-INS for what needs a cluster, an image builder or a
-package archive (kubectl, helm, docker, apt-get) take their arguments apart: a file that is named must be
-there, a patch must be JSON, what is executed in a pod is executed. The Debian package is that of
-tests/packaging.
+podrail, the plugins and the shell are real. STAND-INS for what needs a cluster, an image builder, a package
+archive or systemd (kubectl, helm, docker, apt-get, systemctl) take their arguments apart: a file that is
+named must be there, a patch must be JSON, what is executed in a pod is executed. The Debian package is that
+of tests/packaging.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import pytest
 
 from tests.support.examples import ROOT
 from tests.support.machine import Machine, overlay
-from tests.support.packages import debian_package
+from tests.support.packages import WHEELS, debian_package
 from tests.support.world import Namespace
 
-PAGES = sorted((ROOT / "docs").rglob("*.md"))
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 # Commands whose exit status tells what they found.
 _FINDING = re.compile(r"^podrail (doctor|verify|show|lint)\b")
@@ -58,7 +58,6 @@ BEFORE = {
     "migration.md": "cp /usr/lib/cni/macvlan /usr/lib/cni/host-device /usr/lib/cni/static /opt/cni/bin",
 }
 NOT_TYPED = {
-    "daemon.md": "it installs from a package index; the units are those of the Debian package",
     "protocol.md": "it installs compilers; tests/support/client.py builds the client with them",
     "whereabouts.md": "tests/exec/test_podrail_ipam.py has addresses to look at",
 }
@@ -83,13 +82,16 @@ def machine(host: Namespace, tmp_path: Path) -> Iterator[Machine]:
     package = debian_package()
     host.add_veth("eth0")
     root = overlay(tmp_path / "machine")
-    for name in ("kubectl", "helm", "docker", "apt-get"):
+    for name in ("kubectl", "helm", "docker", "apt-get", "systemctl"):
         path = root / "usr/local/sbin" / name
         path.write_text(_STAND_IN)
         path.chmod(0o755)
     sources = root / "sources"
-    for name in ("packaging", "conf-examples"):
-        shutil.copytree(ROOT / name, sources / name)
+    for name in ("packaging", "conf-examples", "cni", "ipam"):
+        shutil.copytree(ROOT / name, sources / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, sources)
+    (sources / "dev").symlink_to("/bin/true")  # tests/exec/test_demo.py runs the demo, and it runs the tests
     (sources / "packaging/debian/build").write_text(f'#!/bin/sh\ncp /podrail.deb "$1/{package.name}"\n')
     (sources / "conf-examples/rail").write_text(
         '{"cniVersion": "1.1.0", "name": "rail", "plugins": [{"type": "macvlan", "master": "eth0"}]}'
@@ -101,7 +103,9 @@ def machine(host: Namespace, tmp_path: Path) -> Iterator[Machine]:
     (root / "opt/cni/bin").mkdir(parents=True)
     (root / "etc/cni/net.d").mkdir(parents=True, exist_ok=True)
     path = "/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
-    with Machine(root, host, {"PATH": path, "HOME": "/root"}) as machine:
+    shutil.copytree(WHEELS, sources / "wheels")
+    offline = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "/sources/wheels"}
+    with Machine(root, host, {"PATH": path, "HOME": "/root", **offline}) as machine:
         machine.told("dpkg", "--install", "/podrail.deb")
         yield machine
 

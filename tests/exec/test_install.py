@@ -318,6 +318,28 @@ def test_a_network_of_somebody_else_stops_the_installation_and_comes_back(
     assert (names(conf_dir), theirs.read_text()) == ({theirs.name}, '{"name": "theirs"}')
 
 
+def test_a_directory_of_networks_is_followed(world: World, bin_dir: Path, tmp_path: Path) -> None:
+    """As a ConfigMap is mounted: links into a directory, and names that runtimes do not read."""
+    world.host.add_veth("eth0")
+    conf_dir, data, mounted = (tmp_path / name for name in ("net.d", "..data", "mounted"))
+    for folder in (conf_dir, data, mounted):
+        folder.mkdir()
+    for name in ("10-a.conflist", "20-b.conflist"):
+        network(data).rename(data / name)
+        (mounted / name).symlink_to(data / name)
+    (mounted / "notes.txt").write_text("")
+    (conf_dir / "15-theirs.conf").write_text("{}")
+    options = ("--conf-from", mounted, "--conf-dir", conf_dir)
+    installed(world, bin_dir, *options)
+    assert names(conf_dir) == {"10-a.conflist", "15-theirs.conf", "20-b.conflist"}
+    (mounted / "20-b.conflist").unlink()
+    told = installed(world, bin_dir, *options)
+    assert f"{conf_dir / '20-b.conflist'}: removed" in told
+    assert names(conf_dir) == {"10-a.conflist", "15-theirs.conf"}
+    assert podrail(world, "uninstall").status == 0
+    assert names(conf_dir) == {"15-theirs.conf"}
+
+
 CONTAINERD_2 = '[plugins."io.containerd.grpc.v1.cri".cni]\nbin_dir = "/x/bin"\nconf_dir = "/x/net.d"\n'
 CONTAINERD_3 = (
     "[plugins.'io.containerd.cri.v1.runtime'.cni]\nbin_dirs = ['/x/bin', '/y']\nconf_dir = '/x/net.d'\n"

@@ -35,7 +35,7 @@ def install_parser() -> argparse.ArgumentParser:
     parser = parser_of(
         "install",
         "Put the plugins, and a network, where the container runtime looks for them.",
-        statuses="0 done, 1 it could not be done and nothing was changed, 2 called wrongly",
+        statuses="0 done, 1 not done, or only what it says, 2 called wrongly",
         examples=(
             "podrail install                          # into the directory that containerd or CRI-O names",
             "podrail install --prefix podrail-        # beside the Go plugins: types are podrail-macvlan, …",
@@ -46,7 +46,14 @@ def install_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--conf-dir", type=Path, metavar="DIR", help="default: the runtime's, or /etc/cni/net.d"
     )
-    parser.add_argument("--conf", type=Path, metavar="FILE", help="a network to install once it would work")
+    conf = parser.add_mutually_exclusive_group()
+    conf.add_argument("--conf", type=Path, metavar="FILE", help="a network to install once it would work")
+    conf.add_argument(
+        "--conf-from",
+        type=Path,
+        metavar="DIR",
+        help="all networks there; one that came from there and is there no more is taken away",
+    )
     parser.add_argument(
         "--client", type=Path, metavar="FILE", help="the node daemon's client, for every type"
     )
@@ -80,8 +87,11 @@ def _install(parsed: argparse.Namespace) -> None:
     if found.source and not parsed.bin_dir:
         _say(f"{found.source} names {binaries}")
     executables = _executables(parsed, binaries)
-    network = (parsed.conf_dir or found.networks) / parsed.conf.name if parsed.conf else None
-    foreign = [*conflicts(executables), *_foreign_network(parsed, network)]
+    directory = parsed.conf_dir or found.networks
+    confs = {directory / each.name: each for each in networks.listed(parsed.conf, parsed.conf_from)}
+    ours = manifest.load().networks
+    foreign_confs = [target for target, conf in confs.items() if networks.is_foreign(conf, target, ours)]
+    foreign = [*conflicts(executables), *foreign_confs]
     if foreign and not parsed.replace:
         raise CniError(
             f"{', '.join(map(str, foreign))}: another make's, left alone",
@@ -98,13 +108,13 @@ def _install(parsed: argparse.Namespace) -> None:
     if parsed.kubeconfig:
         manifest.save(manifest.load().having(kubeconfigs=[parsed.kubeconfig]))
         _say(f"{parsed.kubeconfig}: {kubeconfig.write(parsed.kubeconfig)}")
-    if network:
-        _install_network(parsed, binaries, network, keeping=network in foreign)
-
-
-def _foreign_network(parsed: argparse.Namespace, target: Path | None) -> list[Path]:
-    is_foreign = target and networks.is_foreign(parsed.conf, target, manifest.load().networks)
-    return [target] if target and is_foreign else []
+    for target, conf in confs.items():
+        networks.wait_until_ready(conf, binaries, parsed.ready_within)
+        _install_network(conf, target, keeping=target in foreign)
+    if parsed.conf_from:
+        _take_away(
+            [Path(each) for each in ours if Path(each).parent == directory and Path(each) not in confs]
+        )
 
 
 def _executables(parsed: argparse.Namespace, binaries: Path) -> list[Executable]:
@@ -124,13 +134,20 @@ def _executables(parsed: argparse.Namespace, binaries: Path) -> list[Executable]
     return [Executable(source, binaries / f"{parsed.prefix or ''}{name}") for name, source in sources.items()]
 
 
-def _install_network(parsed: argparse.Namespace, binaries: Path, target: Path, *, keeping: bool) -> None:
-    networks.wait_until_ready(parsed.conf, binaries, parsed.ready_within)
+def _install_network(conf: Path, target: Path, *, keeping: bool) -> None:
     manifest.save(manifest.load().having(networks=[target]))
-    _say(f"{target}: {networks.write(parsed.conf, target, keeping=keeping)}")
+    _say(f"{target}: {networks.write(conf, target, keeping=keeping)}")
     before = networks.sorting_before(target)
     if before:
         _say(f"note: the runtime takes the first file by name, and {', '.join(before)} sorts before it")
+
+
+def _take_away(targets: list[Path]) -> None:
+    """Remove networks of ours; what had been there is back."""
+    for target in targets:
+        target.unlink(missing_ok=True)
+        _say(f"{target}: removed{'; what had been there is back' if bring_back(target) else ''}")
+    manifest.save(manifest.load().without_networks(targets))
 
 
 def _uninstall(parsed: argparse.Namespace) -> None:

@@ -35,6 +35,10 @@ class Manifest(BaseModel):
             kubeconfigs=tuple(sorted({*self.kubeconfigs, *map(str, kubeconfigs)})),
         )
 
+    def without_networks(self, networks: Iterable[Path]) -> Manifest:
+        gone = set(map(str, networks))
+        return self.model_copy(update={"networks": tuple(each for each in self.networks if each not in gone)})
+
 
 def _state() -> Path:
     return durable.state_directory(os.environ)

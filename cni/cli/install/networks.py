@@ -39,6 +39,17 @@ def wait_until_ready(conf: Path, binaries: Path, seconds: float) -> None:
             time.sleep(_PAUSE)
 
 
+def listed(conf: Path | None, folder: Path | None) -> list[Path]:
+    """Return the one configuration that is given, or those in a folder, as a runtime would read them.
+
+    Raises:
+        OSError: the folder cannot be read.
+    """
+    if folder:
+        return sorted(each for each in folder.iterdir() if each.suffix in SUFFIXES and each.is_file())
+    return [conf] if conf else []
+
+
 def is_foreign(conf: Path, target: Path, ours: Collection[str]) -> bool:
     """Whether the target is a file of somebody else: none that we put there, and not what is to be there."""
     found = durable.read(target)
