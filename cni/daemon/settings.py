@@ -11,6 +11,7 @@ from pathlib import Path
 from cni.daemon.http import check_address
 from cni.durable import run_directory, state_directory
 
+_LEAST_SECONDS = 0.1
 _NODE = "NODENAME"  # which whereabouts wants for node slices and blocks, and no runtime sets
 
 
@@ -72,10 +73,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         ("--cni-path", str, "/opt/cni/bin", "CNI_PATH of the calls that it makes by itself"),
         ("--concurrency", _positive, concurrency, "calls at once"),
         ("--queue", _positive, 1000, "calls that may wait; more are refused"),
-        ("--time-limit", float, 180.0, "seconds that a call may take, waiting included"),
-        ("--undo-limit", float, 10.0, "seconds that a call may then take to undo what it did"),
-        ("--stop-limit", float, 60.0, "seconds that calls may go on when it is to stop"),
-        ("--retry", float, 10.0, "seconds until a DEL of its own that failed is tried again; they double"),
+        ("--time-limit", _some_seconds, 180.0, "seconds that a call may take, waiting included"),
+        ("--undo-limit", _seconds, 10.0, "seconds that a call may then take to undo what it did"),
+        ("--stop-limit", _seconds, 60.0, "seconds that calls may go on when it is to stop"),
+        (
+            "--retry",
+            _some_seconds,
+            10.0,
+            "seconds until a DEL of its own that failed is tried again; they double",
+        ),
         ("--calls-per-worker", _positive, 1000, "calls before a worker process is replaced"),
         ("--host-pid", int, 1, "process whose mounts the callers' paths are of"),
         ("--metrics", _loopback, None, "where /metrics is served: unix:PATH or HOST:PORT"),
@@ -91,6 +97,19 @@ def _loopback(address: str) -> str:
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
     return address
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 <= seconds < float("inf"):
+        raise argparse.ArgumentTypeError("it must be 0 or more seconds")
+    return seconds
+
+
+def _some_seconds(text: str) -> float:
+    if _seconds(text) < _LEAST_SECONDS:
+        raise argparse.ArgumentTypeError(f"it must be {_LEAST_SECONDS} seconds or more")
+    return float(text)
 
 
 def _positive(text: str) -> int:

@@ -457,6 +457,16 @@ def test_metrics_are_for_this_machine_only(address: str) -> None:
     assert b"loopback" in done.stderr
 
 
+@pytest.mark.parametrize(
+    "option",
+    ["--retry=0", "--retry=nan", "--time-limit=-1", "--undo-limit=-0.1", "--stop-limit=inf", "--queue=0"],
+)
+def test_limits_that_are_none_are_refused(option: str) -> None:
+    done = subprocess.run([BIN / "podrail", "daemon", option], capture_output=True, check=False)
+    assert done.returncode == 2
+    assert b"must be" in done.stderr
+
+
 def test_units_for_systemd_are_well_formed() -> None:
     if not shutil.which("systemd-analyze"):
         pytest.skip("not installed: Debian's systemd, whose systemd-analyze looks at units")
