@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks import bars
 from benchmarks.machine import Machine
 from benchmarks.measure import Spawner, p90
 from benchmarks.report import table
@@ -261,20 +262,8 @@ def markdown(machine: Machine, pairs: list[Pair], found: list[Way], client: floa
 
 def plot(pairs: list[Pair]) -> str:
     """The pairs as bars, in SVG."""
-    longest = max(max(pair.ours_ms / pair.go_ms, 1.0) for pair in pairs)
-    lines = []
-    for index, pair in enumerate(pairs):
-        top = 30 + index * 46
-        lines.append(f'<text x="10" y="{top}">{pair.what}</text>')
-        for row, (ms, colour) in enumerate(((pair.ours_ms, "#2a6f97"), (pair.go_ms, "#adb5bd"))):
-            width = 560 * ms / pair.go_ms / longest
-            y = top + 5 + row * 14
-            lines.append(f'<rect x="10" y="{y}" width="{width:.1f}" height="12" fill="{colour}"/>')
-            lines.append(f'<text x="{width + 16:.1f}" y="{y + 10}">{ms:.1f} ms</text>')
-    height = 40 + len(pairs) * 46
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" width="700" height="{height}" font-family="sans-serif"'
-    title = '<text x="10" y="12">ADD: client and daemon (blue), Go plugins (grey)</text>'
-    return "\n".join([head + ' font-size="11">', title, *lines, "</svg>"]) + "\n"
+    drawn = [(pair.what, pair.ours_ms, pair.go_ms) for pair in pairs]
+    return bars.svg("ADD: client and daemon (blue), Go plugins (grey)", drawn)
 
 
 def main() -> None:

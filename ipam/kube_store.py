@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from itertools import islice
 
 from cni.kube.client import Client
 from cni.kube.deadline import Limits
@@ -27,6 +28,7 @@ from ipam.pool import Allocation, Claim, Owner, PoolKey, reservation_name
 from ipam.ranges import Ip
 from ipam.store import PoolExhausted, Wish
 
+_FEW = 8  # free addresses: with so many left a pool is not called full
 _UNDOING = 0.1  # of the time for a call: kept for giving back what a failed claim took
 
 
@@ -193,10 +195,19 @@ class KubeStore:
             if found is None and not self.objects.are_defined():
                 return ["the definition of IPPools is not installed in the cluster"]
             pool = found or KubePool.new(wish.pool)
-            unwilling = pool.resting(wish.rest) | {int(address) for address in wish.taken}
-            if all(number in unwilling for number in pool.candidates(wish.range)):
+            if self._is_full(pool, wish):
                 faults.append(str(PoolExhausted(wish, "").msg))
         return faults + denied(self.objects, is_unique=any(wish.is_unique for wish in asked))
+
+    def _is_full(self, pool: KubePool, wish: Wish) -> bool:
+        unwilling = pool.resting(wish.rest) | {int(address) for address in wish.taken}
+        free = (number for number in pool.candidates(wish.range) if number not in unwilling)
+        few = list(islice(free, _FEW))
+        if len(few) == _FEW or not (few and wish.is_unique):
+            return not few
+        # The last ones may be held through other pools, at the price of one request.
+        reserved = self.objects.reservations.all()
+        return all(reservation_name(pool.address(n), pool.key.network_name) in reserved for n in few)
 
 
 def _of_sandbox(owner: Owner, also: Callable[[KubePool], list[str]]) -> Callable[[KubePool], list[str]]:

@@ -327,6 +327,15 @@ def test_a_range_that_is_full_through_other_pools_is_full(cluster: Cluster) -> N
     assert cluster.entries("10.0.0.0-30") == {}
 
 
+def test_status_sees_a_range_that_is_full_through_other_pools(cluster: Cluster) -> None:
+    small = wish("10.0.0.0/30")
+    cluster.claim(small)
+    assert cluster.opened().complaints([small]) == []
+    cluster.claim(wish(start="10.0.0.2"), owner(2))
+    assert cluster.opened().complaints([small]) == ["no address is left in 10.0.0.0/30 (ipam)"]
+    assert cluster.opened().complaints([wish("10.0.0.0/30", is_unique=False)]) == []
+
+
 def test_two_ranges_of_one_pool_are_two_addresses(cluster: Cluster) -> None:
     high = wish(start="10.0.0.100")
     low = wish(taken=frozenset([address("10.0.0.100")]))
