@@ -33,6 +33,7 @@ from ipam.store import Wish
 _LISTED = 1024  # blocks that an object lists before they are needed; an entry has some 60 bytes
 _BACKOFF = Backoff(first=0.05, most=2.0)
 _MOST_ATTEMPTS = 40
+_LOSSES_PER_READING = 3
 _SPREAD = 8  # as for addresses: after n lost races one of the next 8^n blocks
 
 
@@ -55,6 +56,8 @@ class Blocks:
         self._api = api
         self._objects = Objects(api, namespace)
         self._namespace = namespace
+        self._copy: SlicePool | None = None  # the NodeSlicePool as it was read
+        self._lost: set[IpNetwork] = set()  # blocks that others have claimed since then
 
     def claim(self, source: BlockSource, wish: Wish, files: BlockFiles) -> Block:
         """Let the node have another block with room for a wish, and return it.
@@ -66,6 +69,7 @@ class Blocks:
             CniError: code 100, no block is left; code 7, the range is divided otherwise; code 11.
         """
         losses, failure = 0, None
+        self._forget()
         # Before anything is claimed: whom they name keeps what it has.
         taken = [each for each in self._objects.named_pools() if _is_beside(each.key, wish.pool)]
         rooms = _Rooms(wish, taken)
@@ -83,6 +87,10 @@ class Blocks:
                 failure, losses = error, losses + 1
                 if block and not isinstance(error, OutcomeUnknown):
                     files.remove(block)
+                if block and isinstance(error, Invalid) and losses % _LOSSES_PER_READING:
+                    self._lost.add(block.network)
+                else:
+                    self._forget()
             except InvalidConfig:
                 if block:
                     files.remove(block)
@@ -123,15 +131,25 @@ class Blocks:
     def _step(self, source: BlockSource, rooms: _Rooms, known: set[IpNetwork], losses: int) -> _Step:
         """Return how a block can be had, given what the NodeSlicePool lists now."""
         while True:
-            pool = self._objects.slice_pool(source.slice_pool, from_cache=False)
+            pool = self._copy or self._objects.slice_pool(source.slice_pool, from_cache=False)
             if pool is None:
                 return self._creation(source, rooms)
             _check_division(pool, source, rooms.wish)
+            if OVERLAPS in pool.annotations:
+                self._unmarked(pool, source, rooms.wish)
+            self._copy = pool
             step = self._choice(pool, source, rooms, known, losses)
             if step:
                 return step
-            if not self._grown(pool, source, rooms.range):
+            is_as_read = not self._lost
+            self._forget()
+            if is_as_read and not self._grown(pool, source, rooms.range):
                 return self._succession(pool, source, rooms)
+
+    def _forget(self) -> None:
+        """Let the NodeSlicePool be read again."""
+        self._copy = None
+        self._lost.clear()
 
     def _creation(self, source: BlockSource, rooms: _Rooms) -> _Step:
         """Make the object, with the first block that has room claimed in it."""
@@ -149,42 +167,49 @@ class Blocks:
             "spec": {"range": str(network), "sliceSize": f"/{source.prefix}"},
             "status": {"allocations": entries},
         }
-        self._refuse_overlap(source, rooms.wish)
 
         def send() -> None:
             try:
                 made = self._api.create(self._path(), body)
             except NotFound as error:
                 raise _uncreatable(source.slice_pool, self._namespace, error) from error
-            try:
-                self._refuse_overlap(source, rooms.wish)
-            except InvalidConfig as error:  # of two made at once at least one sees the other
-                self._give_up(SlicePool(source.slice_pool, made), chosen, error.msg)
-                raise
+            pool = SlicePool(source.slice_pool, made)
+            index = next(i for i, _, net in pool.indexed() if net == chosen)
+            self._refuse_overlap(source, rooms.wish, _given(pool, index, ""))
 
         return _Step(chosen, send)
 
-    def _give_up(self, pool: SlicePool, network: IpNetwork, why: str) -> None:
-        """Give a block back with the whole object, which nobody may use from now on."""
-        index = next(i for i, _, net in pool.indexed() if net == network)
-        mark = {"op": "add", "path": f"/metadata/annotations/{OVERLAPS.replace('/', '~1')}", "value": why}
-        self._api.patch(self._path(pool.name), [*_given(pool, index, ""), mark])
+    def _unmarked(self, pool: SlicePool, source: BlockSource, wish: Wish) -> None:
+        """Let an object be used again that was not to be, if what it overlapped is no more."""
+        self._refuse_overlap(source, wish)
+        mark = f"/metadata/annotations/{OVERLAPS.replace('/', '~1')}"
+        test = {"op": "test", "path": mark, "value": pool.annotations[OVERLAPS]}
+        self._api.patch(self._path(pool.name), [test, {"op": "remove", "path": mark}])
+        self._refuse_overlap(source, wish, [])
 
-    def _refuse_overlap(self, source: BlockSource, wish: Wish) -> None:
+    def _refuse_overlap(
+        self, source: BlockSource, wish: Wish, undoing: list[Operation] | None = None
+    ) -> None:
         """Refuse to divide a range of which another NodeSlicePool divides a part.
 
-        What nodes give out of blocks is on no list, so two divisions would give addresses twice.
+        What nodes give out of blocks is on no list, so two divisions would give addresses twice. It is
+        looked at after the object is there: of two that are made at once at least one sees the other, and
+        is marked as not to be used, and its first claim is undone.
         """
         if not wish.is_unique:
             return
         for other in self._objects.slice_pools():
             if other.name != source.slice_pool and other.may_share_addresses(wish.pool):
+                told = f'the NodeSlicePool "{other.name}" divides {other.raw["spec"]["range"]}'
+                if undoing is not None:
+                    path = f"/metadata/annotations/{OVERLAPS.replace('/', '~1')}"
+                    mark = {"op": "add", "path": path, "value": told}
+                    self._api.patch(self._path(source.slice_pool), [*undoing, mark])
                 raise InvalidConfig(
-                    f"{wish.range.network} ({wish.range.path}) cannot have node blocks: the NodeSlicePool "
-                    f'"{other.name}" divides {other.raw["spec"]["range"]}',
+                    f"{wish.range.network} ({wish.range.path}) cannot have node blocks: {told}",
                     why="They overlap, and nodes that give addresses out of blocks do not ask each other.",
                     fix='Let networks with one range share a "network_name"; give those that shall not see '
-                    "each other different ones; or delete the NodeSlicePool if its network is no more.",
+                    "each other different ones; or delete that NodeSlicePool if its network is no more.",
                 )
 
     def _choice(
@@ -197,7 +222,11 @@ class Blocks:
                 # Perhaps the node has lost its records: whom it runs keeps what it has.
                 mine = addresses_of_pods(self._api, fieldSelector=f"spec.nodeName={node}")
                 return _Step(network, lambda: None, frozenset(mine or ()))
-        free = ((i, network) for i, node, network in entries if not node and rooms.has_room(network))
+        free = (
+            (index, network)
+            for index, node, network in entries
+            if not node and network not in self._lost and rooms.has_room(network)
+        )
         window = list(islice(free, _SPREAD ** min(losses, 3)))
         if window:
             index, network = window[int(chance() * len(window))]
@@ -351,12 +380,6 @@ def _uncreatable(name: str, namespace: str, error: NotFound) -> InvalidConfig:
 
 
 def _check_division(pool: SlicePool, source: BlockSource, wish: Wish) -> None:
-    if why := pool.annotations.get(OVERLAPS):
-        raise InvalidConfig(
-            f'the NodeSlicePool "{pool.name}" is not to be used: {why}',
-            why="Both were made in the same moment.",
-            fix="Correct one of the networks, then delete this object.",
-        )
     spec = pool.raw.get("spec") or {}
     written = str(spec.get("range")), str(spec.get("sliceSize")).removeprefix("/")
     try:
