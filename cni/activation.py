@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
@@ -56,8 +57,16 @@ def planned_addresses(request: Request, planning: Planning) -> Plan | None:
 def planned(
     made: Plan, request: Request, conf: AttachmentConf, link: Interface, ipam: Plan | None, *, is_link: bool
 ) -> Plan:
-    """Complete the plan of an attachment: the answer, and what its interface gets, if it has one."""
+    """Complete the plan of an attachment: the answer, and what its interface gets, if it has one.
+
+    Raises:
+        InvalidConfig: code 7, the interface cannot have an address or a route.
+    """
     result = ipam.result if ipam and ipam.result.ips else None
+    mtu = made.facts.get("mtu")
+    if result and is_link:
+        known = mtu if isinstance(mtu, int) else sys.maxsize  # what is not known is not refused
+        addressing.check_possible(request.ifname, known, [ip.address for ip in result.ips])
     settings = (
         addressing.settings(request.ifname, result, dad=conf.dad, announces=conf.announce) if result else ()
     )

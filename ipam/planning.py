@@ -13,7 +13,7 @@ from ipam.config import WhereaboutsConf
 from ipam.holding import Place
 from ipam.store import Store, Wish
 from ipam.stores import opened, place_of, wishes_of
-from ipam.whereabouts import check_pod_is_named, ip_config, patience_of, source_of
+from ipam.whereabouts import check_pod_is_named, emptiness_explained, ip_config, patience_of, source_of
 
 
 def plan(request: Request, conf: WhereaboutsConf, planning: Planning) -> Plan:
@@ -44,7 +44,8 @@ def _addresses(
     for wish in asked.wishes:
         scope = _scope(place, wish)
         beside = {ip.address.ip for ip in ips} | {ip_address(text) for text in planning.taken(scope)}
-        address = store.candidate(replace(wish, taken=frozenset(beside)), asked.owner)
+        with emptiness_explained(wish):
+            address = store.candidate(replace(wish, taken=frozenset(beside)), asked.owner)
         if address is None:
             unknown.append(
                 f"a block of {wish.pool} is claimed from the cluster first, for this node has no room"

@@ -7,7 +7,8 @@ it gets again.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -87,8 +88,15 @@ def _claimed(request: Request, conf: WhereaboutsConf, asked: Asked) -> list[tupl
 
 
 def _claim(store: Store, wish: Wish, owner: Owner) -> Claim:
-    try:
+    with emptiness_explained(wish):
         return store.claim(wish, owner)
+
+
+@contextmanager
+def emptiness_explained(wish: Wish) -> Iterator[None]:
+    """Say of a range that has no address at all that the configuration leaves none."""
+    try:
+        yield
     except PoolExhausted as error:
         range_ = wish.range
         if range_.size:

@@ -46,7 +46,7 @@ def apply(links: Links, link: Link, result: Result, *, dad: Dad, announces: bool
         CniError: the kernel refused something, or an address is in use (105).
     """
     addresses = list(dict.fromkeys(ip.address for ip in result.ips))
-    _check_possible(link, addresses)
+    check_possible(link.name, link.mtu, addresses)
     has_ipv6 = any(cidr.version == 6 for cidr in addresses)
     links.netns.run(lambda: _prepare_sysctls(settings(link.name, result, dad=dad, announces=announces)))
     if probes:
@@ -66,19 +66,23 @@ def apply(links: Links, link: Link, result: Result, *, dad: Dad, announces: bool
         announce(links.netns, link, settled)
 
 
-def _check_possible(link: Link, addresses: Iterable[IPv4Interface | IPv6Interface]) -> None:
-    """Refuse addresses with which the kernel would do nothing, or nothing that can be understood."""
+def check_possible(name: str, mtu: int, addresses: Iterable[IPv4Interface | IPv6Interface]) -> None:
+    """Refuse addresses with which the kernel would do nothing, or nothing that can be understood.
+
+    Raises:
+        InvalidConfig: code 7.
+    """
     for cidr in addresses:
         if cidr.ip.is_unspecified or cidr.ip.is_multicast:
             kind = "no address at all" if cidr.ip.is_unspecified else "a group's"
             raise InvalidConfig(
-                f'"{link.name}" cannot have the address {cidr}',
+                f'"{name}" cannot have the address {cidr}',
                 why=f"It is {kind}, and nobody could be reached by it.",
                 fix="Give an address that one interface can have.",
             )
-        if cidr.version == 6 and link.mtu < _LEAST_IPV6_MTU:
+        if cidr.version == 6 and mtu < _LEAST_IPV6_MTU:
             raise InvalidConfig(
-                f'"{link.name}" can have no IPv6 address: its MTU is {link.mtu}',
+                f'"{name}" can have no IPv6 address: its MTU is {mtu}',
                 why=f"IPv6 needs an MTU of at least {_LEAST_IPV6_MTU}, and the kernel has none below that.",
                 fix=f'Set "mtu" to at least {_LEAST_IPV6_MTU}, or give IPv4 addresses alone.',
             )

@@ -348,3 +348,85 @@ def test_state_is_untouched_by_plans_of_a_world_in_use(world: World) -> None:
     ):
         planned(world, conf, CNI_IFNAME="net3")  # asserts that nothing changed
     assert told(world.host) == before
+
+
+WHEREABOUTS = {"type": "whereabouts", "range": "10.2.0.0/29"}
+
+
+@pytest.mark.parametrize(
+    "conf",
+    [
+        pytest.param(rail(master="eth7"), id="no-such-master"),
+        pytest.param(rail(master=""), id="no-default-route"),
+        pytest.param(rail(mtu=9000), id="an-mtu-above-the-masters"),
+        pytest.param(rail(mode="hub"), id="no-such-mode"),
+        pytest.param(rail(master="port0"), id="a-master-that-is-a-port"),
+        pytest.param(rail(master="lo"), id="a-master-that-is-loopback"),
+        pytest.param(rail(cniVersion="9.0.0"), id="an-unknown-version"),
+        pytest.param(rail(ipam={}, cniVersion="0.2.0"), id="an-old-version-without-addresses"),
+        pytest.param(rail(ipam={"type": "macvlan"}), id="its-own-ipam"),
+        pytest.param(rail(ipam={"type": "nobody"}), id="an-ipam-that-is-not-installed"),
+        pytest.param(rail(ipam={"type": "static"}), id="static-without-addresses"),
+        pytest.param(rail(ipam=static("224.0.0.1/24")), id="a-groups-address"),
+        pytest.param(rail(ipam=static("0.0.0.0/24")), id="no-address-at-all"),
+        pytest.param(rail(mtu=1000, ipam=static("fd00::5/64")), id="ipv6-below-its-least-mtu"),
+        pytest.param(
+            rail(ipam=static("10.1.0.5/24", routes=[{"dst": "10.9.0.0/16", "gw": "fd00::1"}])),
+            id="a-gateway-of-the-other-family",
+        ),
+        pytest.param(rail(mac="01:00:00:00:00:01"), id="a-groups-mac"),
+        pytest.param(rail(prevResult={"cniVersion": "0.2.0"}), id="a-result-of-another-shape"),
+        pytest.param(rail(ipam=WHEREABOUTS | {"range": "10.2.0.0/40"}), id="a-range-that-is-none"),
+        pytest.param(rail(ipam=WHEREABOUTS | {"exclude": ["10.2.0.0/29"]}), id="nothing-but-exclusions"),
+        pytest.param(rail(ipam=WHEREABOUTS | {"datastore": "kubernetes"}), id="a-cluster-without-kubeconfig"),
+        pytest.param(rail(type="host-device"), id="no-device-named"),
+        pytest.param(rail(type="host-device", device="dev7"), id="no-such-device"),
+        pytest.param(rail(type="host-device", device="lo"), id="the-loopback-device"),
+        pytest.param(rail(type="host-device", pciBusID="0000:ff:1f.7"), id="no-such-pci-device"),
+        pytest.param({"type": "sriov", "cniVersion": "1.0.0", "name": "vf"}, id="no-vf-named"),
+        pytest.param(
+            {"type": "sriov", "cniVersion": "1.0.0", "name": "vf", "deviceID": "0000:ff:1f.7"},
+            id="no-such-vf",
+        ),
+        pytest.param({"type": "rdma", "cniVersion": "1.0.0", "name": "vf"}, id="rdma-that-is-not-chained"),
+    ],
+)
+def test_what_add_refuses_the_plan_refuses_with_the_same_words(world: World, conf: dict[str, Any]) -> None:
+    world.host.add_veth("eth0")
+    world.host.add_veth("port0")
+    world.host.ip("link", "add", "br0", "type", "bridge")
+    world.host.ip("link", "set", "port0", "master", "br0")
+    done = planned(world, conf, "--json")
+    told = json.loads(done.stdout)
+    error = told.get("error") or told["steps"][-1]["error"]
+    refused = world.refused("ADD", conf)
+    assert done.returncode == 1
+    assert error["code"] == refused["code"]
+    assert refused["msg"].startswith(error["msg"]), "what the kernel would add the plan does not know"
+    assert refused["details"].startswith(error["details"].split(". ")[0])
+
+
+@pytest.mark.parametrize(
+    ("keys", "variables"),
+    [
+        pytest.param({"delegates": []}, {}, id="no-network"),
+        pytest.param({"delegates": [{"name": "x"}]}, {}, id="a-delegate-without-a-type"),
+        pytest.param({"delegates": [rail(type="multus")]}, {}, id="multus-below-itself"),
+        pytest.param({"delegates": [rail(type="nobody")]}, {}, id="a-delegate-that-is-not-installed"),
+        pytest.param({"delegates": [rail()]}, {"CNI_IFNAME": "a/b"}, id="a-bad-interface-name"),
+        pytest.param({"delegates": [rail()]}, {"CNI_CONTAINERID": "!"}, id="a-bad-container-id"),
+        pytest.param({"delegates": [rail()]}, {"CNI_ARGS": "K8S"}, id="bad-arguments"),
+        pytest.param({"delegates": [rail()], "kubeconfig": "/nowhere"}, {}, id="no-such-kubeconfig"),
+        pytest.param({"clusterNetwork": "nowhere"}, {}, id="no-such-network"),
+    ],
+)
+def test_what_multus_refuses_its_plan_refuses_with_the_same_words(
+    world: World, tmp_path: Path, keys: dict[str, Any], variables: dict[str, str]
+) -> None:
+    conf = Multus(world, tmp_path / "multus").conf(**keys)
+    done = planned(world, conf, "--json", **variables)
+    told = json.loads(done.stdout)
+    error = told.get("error") or told["steps"][-1]["error"]
+    refused = world.refused("ADD", conf, **variables)
+    assert done.returncode == 1
+    assert (error["code"], error["msg"]) == (refused["code"], refused["msg"])

@@ -60,7 +60,7 @@ def refuse_unfit(
     is_unfit = master.is_loopback or master.hardware_type != ARPHRD_ETHER or bool(master.port_kind)
     if is_unfit or in_the_way:
         why, fix = _culprit(errno.EINVAL, conf, master, parents, in_the_way)
-        raise InvalidConfig(f'cannot make macvlan "{ifname}" on "{master.name}"', why=why, fix=fix)
+        raise InvalidConfig(f'cannot make the macvlan "{ifname}" on master "{master.name}"', why=why, fix=fix)
 
 
 def _culprit(

@@ -30,6 +30,7 @@ def plan(request: Request, conf: SriovConf, planning: Planning) -> Plan:
     wanted = conf.settings(conf.requested_mac(request))
     vf = discovery.identify(conf.device)
     check_possible(conf, wanted, vf, request)
+    conf.check_fabric()
     with ExitStack() as stack:
         if request.netns:
             inside = stack.enter_context(netns.opened(request.netns))
@@ -61,7 +62,7 @@ def plan(request: Request, conf: SriovConf, planning: Planning) -> Plan:
 def _facts(conf: SriovConf, wanted: VfSettings, taken: Taken) -> dict[str, object]:
     told: dict[str, object] = {"VF": taken.vf.address}
     if taken.link:
-        told["device"] = taken.link.name
+        told |= {"device": taken.link.name, "mtu": conf.mtu or taken.link.mtu}
     if taken.vf.pf:
         told |= {"PF": taken.vf.pf.port.name, "VF index": taken.vf.index}
     if taken.vf.is_userspace:
