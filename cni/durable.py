@@ -22,7 +22,7 @@ DEFAULT_STATE_DIR = "/var/lib/cni/podrail"
 DEFAULT_RUN_DIR = "/run/podrail"
 
 _MAX_COMPONENT = 200  # bytes; file systems allow 255, and a name gets a prefix and a suffix
-_TRIES = 20  # another process may remove an empty directory just before it is used
+_TRIES = 500  # another process may remove an empty directory just before it is used, again and again
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
