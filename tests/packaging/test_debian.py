@@ -150,6 +150,12 @@ def test_a_removal_leaves_configuration_and_a_purge_nothing(installed: Machine) 
     assert files(installed) == set()
 
 
+def test_systemd_finds_no_fault_with_the_units(installed: Machine) -> None:
+    for unit in ("podrail.service", "podrail.socket"):
+        answer = installed.run("systemd-analyze", "verify", "--man=no", f"/lib/systemd/system/{unit}")
+        assert (answer.status, "podrail" in answer.stderr) == (0, False), answer
+
+
 def test_an_upgrade_keeps_what_an_administrator_changed(installed: Machine) -> None:
     settings = Path(installed.root, "etc/default/podrail")
     settings.write_text("PODRAIL_DAEMON_OPTIONS=--concurrency=3\n")

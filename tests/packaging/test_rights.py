@@ -11,14 +11,18 @@ from typing import Any
 
 import pytest
 
+from cni.kube.client import Client
+from cni.kube.paths import resource
 from tests.support import manifests
 from tests.support.apiserver import ApiServer
 from tests.support.apiserver.rbac import User
+from tests.support.apiserver.real import RealApiServer
+from tests.support.apiserver.server import LIMITED, USERS
 from tests.support.cluster import Cluster as MultusCluster
 from tests.support.manifests import Manifest
 from tests.support.node import POD, Node
 from tests.support.pods import StubPlugin
-from tests.support.stores import Cluster
+from tests.support.stores import PATIENT, Cluster
 from tests.support.world import BIN
 
 TOKEN = "podrail-token"
@@ -157,17 +161,96 @@ def test_the_roles_are_enough(apiserver: ApiServer, named: Callable[[Path], Node
 
 
 @pytest.mark.parametrize(
-    ("scene", "resource", "verb"),
+    ("scene", "name", "verb"),
     [
-        pytest.param(scene, resource, verb, id=f"{scene} needs to {verb} {resource}")
+        pytest.param(scene, name, verb, id=f"{scene} needs to {verb} {name}")
         for scene, rights in NEEDED_FOR.items()
-        for resource, verb in rights
+        for name, verb in rights
     ],
 )
 def test_no_right_can_be_spared(
-    apiserver: ApiServer, named: Callable[[Path], NodeNamed], scene: str, resource: str, verb: str
+    apiserver: ApiServer, named: Callable[[Path], NodeNamed], scene: str, name: str, verb: str
 ) -> None:
-    node = named(grant(apiserver, manifests.without(resource, verb)))
+    node = named(grant(apiserver, manifests.without(name, verb)))
+    with pytest.raises(AssertionError):
+        SCENES[scene](node)
+
+
+# -- the same on the real API server ---------------------------------------------------------------
+
+
+@pytest.fixture
+def really_named(real_apiserver: RealApiServer, tmp_path: Path) -> Callable[[list[Manifest]], NodeNamed]:
+    """Make nodes whose user has a role in a namespace of the test's own, once the server counts it."""
+    cluster = Cluster.of_its_own(real_apiserver)
+    kubeconfig = real_apiserver.kubeconfig(LIMITED, context={"namespace": cluster.namespace})
+
+    def with_roles(objects: list[Manifest]) -> NodeNamed:
+        for each in objects:
+            if each["kind"] in ("Role", "RoleBinding"):
+                give(real_apiserver, cluster.namespace, each)
+
+        def node(name: str) -> Node:
+            made = Node(cluster, tmp_path / name, name)
+            made.kubeconfig = str(kubeconfig)
+            return made
+
+        return node
+
+    return with_roles
+
+
+def give(server: RealApiServer, namespace: str, manifest: Manifest) -> None:
+    """Create a role or its binding, for the user that may nothing; wait until all that it gives counts."""
+    given = manifest | {"metadata": {"name": manifest["metadata"]["name"], "namespace": namespace}}
+    if "subjects" in given:
+        user = {"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": USERS[LIMITED].name}
+        given |= {"subjects": [user]}
+    with server.client() as api:
+        api.create(resource(given["apiVersion"], f"{given['kind'].lower()}s", namespace=namespace), given)
+        role = api.get(resource(given["apiVersion"], "roles", namespace=namespace, name="podrail-addresses"))
+    if "subjects" not in given:
+        return
+    rights = [(name, verb) for rule in role["rules"] for name in rule["resources"] for verb in rule["verbs"]]
+    with server.client(LIMITED, PATIENT) as api:
+        for _ in api.attempts():
+            if all(may(api, namespace, *right) for right in rights):
+                return
+    raise AssertionError("the role does not count")
+
+
+def may(api: Client, namespace: str, name: str, verb: str) -> bool:
+    asked = {"group": "whereabouts.cni.cncf.io", "resource": name, "verb": verb, "namespace": namespace}
+    review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview"}
+    answer = api.create(
+        resource(review["apiVersion"], "selfsubjectaccessreviews"),
+        review | {"spec": {"resourceAttributes": asked}},
+    )
+    return bool(answer["status"]["allowed"])
+
+
+_ON_REAL = ("claim_and_release", "claim_blocks")  # the third needs the whole cluster to itself
+
+
+@pytest.mark.parametrize("scene", _ON_REAL)
+def test_the_role_is_enough_on_the_real_server(
+    really_named: Callable[[list[Manifest]], NodeNamed], scene: str
+) -> None:
+    SCENES[scene](really_named(manifests.read("rbac.yaml")))
+
+
+@pytest.mark.parametrize(
+    ("scene", "name", "verb"),
+    [
+        pytest.param(scene, name, verb, id=f"{scene} needs to {verb} {name}")
+        for scene in _ON_REAL
+        for name, verb in NEEDED_FOR[scene]
+    ],
+)
+def test_no_right_can_be_spared_on_the_real_server(
+    really_named: Callable[[list[Manifest]], NodeNamed], scene: str, name: str, verb: str
+) -> None:
+    node = really_named(manifests.without(name, verb))
     with pytest.raises(AssertionError):
         SCENES[scene](node)
 
@@ -204,17 +287,12 @@ def test_the_roles_are_enough_for_multus(attaching: Callable[[list[Manifest]], N
 
 
 @pytest.mark.parametrize(
-    ("resource", "verb"),
-    [
-        pytest.param(resource, verb, id=f"multus needs to {verb} {resource}")
-        for resource, verb in NEEDED_BY_MULTUS
-    ],
+    ("name", "verb"),
+    [pytest.param(name, verb, id=f"multus needs to {verb} {name}") for name, verb in NEEDED_BY_MULTUS],
 )
-def test_multus_can_spare_no_right(
-    attaching: Callable[[list[Manifest]], None], resource: str, verb: str
-) -> None:
+def test_multus_can_spare_no_right(attaching: Callable[[list[Manifest]], None], name: str, verb: str) -> None:
     with pytest.raises((AssertionError, KeyError)):
-        attaching(manifests.without(resource, verb))
+        attaching(manifests.without(name, verb))
 
 
 def test_every_right_that_is_granted_is_taken_away_above() -> None:
