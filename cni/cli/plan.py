@@ -31,11 +31,15 @@ def parser() -> argparse.ArgumentParser:
         examples=(
             "podrail plan /etc/cni/net.d/10-rail.conflist",
             "podrail plan 00-multus.conf --pod jobs/train-0 --kubeconfig /etc/kubernetes/admin.conf",
+            "podrail plan 00-multus.conf --pod jobs/new --networks rail-a,rail-b@fast0",
             "podrail plan - --json <10-rail.conflist",
         ),
     )
     made.add_argument("file", metavar="FILE", help="a configuration or a list of them; - is stdin")
     made.add_argument("--pod", metavar="NAMESPACE/NAME", help="which pod; its annotation counts in a cluster")
+    made.add_argument(
+        "--networks", metavar="TEXT", help="what its annotation would be; the pod need not exist then"
+    )
     made.add_argument("--kubeconfig", metavar="FILE", help="the cluster, in place of the configuration's")
     made.add_argument("--netns", metavar="PATH", help="its sandbox; without one, one that is yet to be made")
     made.add_argument("--container-id", metavar="ID", help=f"default: {_CONTAINER_ID}")
@@ -79,12 +83,14 @@ def _steps(parsed: argparse.Namespace) -> tuple[Plan, ...]:
     if parsed.kubeconfig:
         named = {"kubeconfig": parsed.kubeconfig}
         chain = chain.with_each(lambda plugin: put(plugin, named) if _is_multus(plugin) else plugin)
-    return chain.plan(_request(parsed, chain), _capabilities(parsed), Planning())
+    return chain.plan(_request(parsed, chain), _capabilities(parsed), Planning(parsed.networks))
 
 
 def _request(parsed: argparse.Namespace, chain: Chain) -> Request:
     told = os.environ
     args = told.get("CNI_ARGS", "") if parsed.args is None else parsed.args
+    if parsed.networks is not None and not parsed.pod:
+        raise InvalidEnvironment("--networks needs --pod", fix="Its networks are those of a pod's namespace.")
     if parsed.pod:
         namespace, slash, name = parsed.pod.partition("/")
         if not slash or not namespace or not name:

@@ -56,9 +56,13 @@ class Plan:
 
 
 class Planning:
-    """What earlier steps of one plan would have taken by the time of a later one."""
+    """What earlier steps of one plan would have taken by the time of a later one.
 
-    def __init__(self) -> None:
+    `networks` is what a pod's annotation would be; None is what the API server has.
+    """
+
+    def __init__(self, networks: str | None = None) -> None:
+        self.networks = networks
         self._taken: dict[str, set[str]] = {}
 
     def taken(self, kind: str) -> frozenset[str]:

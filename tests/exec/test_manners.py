@@ -107,7 +107,7 @@ def completed(*words: str) -> list[str]:
         pytest.param(("podrail", "schemas", "mac"), ["macvlan"], id="an-arguments-values"),
         pytest.param(("podrail", "ipam", "ex"), ["explain"], id="a-command-of-a-command"),
         pytest.param(("podrail", "ipam", "release", "--y"), ["--yes"], id="an-option-of-that"),
-        pytest.param(("podrail", "plan", "--json", "--net"), ["--netns"], id="behind-another-option"),
+        pytest.param(("podrail", "plan", "--json", "--netn"), ["--netns"], id="behind-another-option"),
         pytest.param(("podrail", "show", "--frob"), [], id="nothing"),
     ],
 )

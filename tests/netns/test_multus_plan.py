@@ -71,3 +71,24 @@ def test_a_device_that_the_kubelet_has_not_given_is_said_to_be_open(cluster: Clu
     assert status == 1
     assert any("kubelet" in sentence for sentence in step["open"]), step["open"]
     assert '"deviceID" is missing' in step["steps"][1]["steps"][0]["error"]["msg"]
+
+
+def test_an_annotation_is_planned_for_a_pod_that_does_not_exist(cluster: Cluster) -> None:
+    cluster.network("a", rail(name="a"))
+    conf = cluster.conf(rail(name="main", ipam={"type": "static", "addresses": [{"address": "10.9.0.5/24"}]}))
+    options = ("--pod", "default/new", "--networks")
+    status, told, _ = planned(cluster, conf, *options, "a@rail0", CNI_IFNAME="eth0")
+    ((step),) = told["steps"]
+    assert status == 0
+    assert [(each["network"], each["interface"]) for each in step["steps"]] == [
+        ("main", "eth0"),
+        ("default/a", "rail0"),
+    ]
+    assert [seen.path.rpartition("/")[2] for seen in cluster.server.requests] == ["a"], "no pod is asked for"
+    status, told, _ = planned(cluster, conf, *options, "b", CNI_IFNAME="eth0")
+    assert (status, "cannot find" in told["steps"][0]["error"]["msg"]) == (1, True)
+    status, told, _ = planned(cluster, conf, "--networks", "a", CNI_IFNAME="eth0")
+    assert (status, told["error"]["msg"]) == (1, "--networks needs --pod")
+    del conf["kubeconfig"]
+    status, told, _ = planned(cluster, conf, *options, "a", CNI_IFNAME="eth0")
+    assert "without a cluster" in told["steps"][0]["error"]["msg"]

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
-from cni.plugins.multus import device_info, devices, resolve, routes
+from cni.plugins.multus import annotation, device_info, devices, resolve, routes
+from cni.plugins.multus.args import PodArgs
 from cni.plugins.multus.config import MultusConf
 from cni.plugins.multus.plan import Planned
-from cni.plugins.multus.pod import Pod, of_add
+from cni.plugins.multus.pod import Pod, connected, of_add
 from cni.plugins.multus.settings import with_bin_dir
 from cni.protocol import versions
-from cni.protocol.errors import CniError
+from cni.protocol.errors import CniError, InvalidConfig
 from cni.protocol.planning import Plan, Planning
 from cni.protocol.request import Request
 from cni.protocol.result import Result, prev_result
@@ -21,7 +24,7 @@ def plan(request: Request, conf: MultusConf, planning: Planning) -> Plan:
     conf.check_networks()
     prev_result(conf.prev_result, request.network.version)
     open_: list[str] = []
-    with of_add(conf, request) as pod:
+    with _pod(conf, request, planning) as pod:
         networks = _with_devices(resolve.plan(conf, request.ifname, pod.api, pod.object), conf, pod, open_)
     if pod.api is None and pod.args.name:
         open_.append("no cluster was asked, so the pod's annotation is not known")
@@ -34,6 +37,26 @@ def plan(request: Request, conf: MultusConf, planning: Planning) -> Plan:
         steps = [_settled(step, result) for step, result in zip(steps, settled, strict=True)]
     made = Plan("multus", request.network.name, request.ifname, open=tuple(open_), steps=tuple(steps))
     return replace(made, result=steps[0].result)
+
+
+@contextmanager
+def _pod(conf: MultusConf, request: Request, planning: Planning) -> Iterator[Pod]:
+    """Yield the pod as ADD would find it, or one that would have the annotation that is asked about."""
+    if planning.networks is None:
+        with of_add(conf, request) as pod:
+            yield pod
+        return
+    args = PodArgs.of(request)
+    with connected(conf, request) as api:
+        if api is None:
+            raise InvalidConfig(
+                "an annotation cannot be planned without a cluster",
+                why="Its networks are looked for there, and nothing names a kubeconfig.",
+                fix="Name a kubeconfig.",
+            )
+        annotations = {annotation.NETWORKS: planning.networks}
+        metadata = {"namespace": args.namespace, "name": args.name, "annotations": annotations}
+        yield Pod(args, api, {"metadata": metadata})
 
 
 def _with_devices(
