@@ -67,7 +67,14 @@ class Index:
 
 
 def _keys(allocations: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
-    keys: dict[str, tuple[str, ...]] = {}
+    try:
+        keys: dict[str, tuple[str, ...]] = {each["podref"]: (key,) for key, each in allocations.items()}
+        keys |= {each["id"]: (key,) for key, each in allocations.items()}
+    except (KeyError, TypeError):
+        keys = {}
+    if len(keys) == 2 * len(allocations):
+        return keys  # as in most pools every name occurs once: at a third of the time
+    keys = {}
     for key, entry in allocations.items():
         for name in _names(entry):
             keys[name] = (*keys[name], key) if name in keys else (key,)
