@@ -69,7 +69,7 @@ def _facts(conf: SriovConf, wanted: VfSettings, taken: Taken) -> dict[str, objec
         told["driver"] = taken.vf.driver
     if taken.pf:
         told |= dict(wanted.sentences())
-    if conf.rdma:
+    if conf.moves_rdma:
         told["RDMA device"] = taken.to_remember["rdma"].name
     return told
 
