@@ -107,9 +107,11 @@ class Daemon:
 
     async def _settle_what_was_left(self) -> None:
         log("started", pid=os.getpid(), socket=str(self._settings.socket), queued=self._replay.left)
-        await self._replay.settle()
+        # One that hangs must not keep a node from its pods for longer than a call may take.
+        until = time.monotonic() + self._settings.time_limit
+        await self._replay.settle(self._settings.time_limit)
         environment = {**self._settings.defaults, "CNI_PATH": self._settings.cni_path}
-        repaired = await self._replay.repair(orphans.find(environment, self._mounts))
+        repaired = await self._replay.repair(orphans.find(environment, self._mounts), until)
         repaired += self._replay.repair_claims(registry.load_claim_repair()(self._settings.defaults))
         self._turns.open_taking()
         systemd.notify(self._environment, "READY=1")

@@ -61,15 +61,18 @@ class Replay:
         """How many DELs are queued."""
         return len(self.queue.files())
 
-    async def settle(self) -> None:
-        """Try the queued DELs whose time has come, and wait until each was tried."""
+    async def settle(self, seconds: float | None = None) -> None:
+        """Try the queued DELs whose time has come, and wait until each was tried, but no longer than that."""
         now = time.monotonic()
         due = [
             kept
             for kept in self._kept()
             if kept.file not in self._tried or self._tried[kept.file].until <= now
         ]
-        await asyncio.gather(*map(self._task, due))
+        tasks = set(map(self._task, due))
+        done, _ = await asyncio.wait(tasks, timeout=seconds) if tasks else (tasks, tasks)
+        for task in done:
+            task.result()
 
     async def settle_before(self, call: Call) -> CniError | None:
         """Try the queued DELs that a call must not overtake; return why it must not begin, if so.
@@ -99,9 +102,18 @@ class Replay:
             )
         return None
 
-    async def repair(self, orphans: Iterable[Orphan]) -> int:
-        """Call DEL for attachments that nobody can want any more; return how many succeeded."""
-        return sum([await self._repair(orphan, None) for orphan in orphans])
+    async def repair(self, orphans: Iterable[Orphan], until: float) -> int:
+        """Call DEL for attachments that nobody can want any more; return how many succeeded.
+
+        What has not had its turn by that time, of the monotonic clock, has it later.
+        """
+        repaired = 0
+        for orphan in orphans:
+            if time.monotonic() < until:
+                repaired += await self._repair(orphan, None)
+            else:
+                self._unrepaired[orphan] = _Tried.after(None, self.retry)
+        return repaired
 
     async def repair_again(self) -> None:
         """Call DEL once more where it failed, such as for want of an API server at the start of a machine.

@@ -297,7 +297,7 @@ def test_more_kept_deletes_than_calls_may_wait_are_replayed_at_one_start(node: N
         (node.queue / f"{number:09}.000000001-7").write_bytes(
             request(str(node.own / "macvlan"), environment, conf)
         )
-    with Daemon(node, "--queue", "5", "--concurrency", "2") as daemon:
+    with Daemon(node, "--queue", "5", "--concurrency", "1") as daemon:
         assert list(node.queue.iterdir()) == []
         assert len(daemon.log("replay")) == 200
         assert [line["container"] for line in daemon.log("call")][:2] == ["pod-0", "pod-1"]
@@ -355,6 +355,24 @@ def test_what_could_not_be_given_back_at_start_is_tried_again_unless_it_is_attac
         until(lambda: stub.calls().count("DEL pod-0 net1") == 2)
         assert node.sandbox.links().keys() == {"lo", "net1"}
         node.delete(STUBBED, CNI_CONTAINERID="pod-1")
+    assert node.records() == []
+
+
+def test_what_hangs_at_start_keeps_nobody_for_longer_than_a_call_may_take(
+    node: NodeWorld, stub: StubIpam, barrier: Gate
+) -> None:
+    with Daemon(node):
+        for number in range(4):
+            sandbox = Namespace("gone")
+            node.add(STUBBED, CNI_NETNS=sandbox.path, CNI_CONTAINERID=f"pod-{number}")
+            sandbox.delete()
+    stub.does("DEL", barrier.line)
+    began = time.monotonic()
+    with Daemon(node, "--cni-path", node.path, "--time-limit", "3", "--retry", "0.3") as daemon:
+        assert time.monotonic() - began < 12  # not four times those, and their undoing
+        assert len(daemon.log("repair")) == 1
+        stub.works("DEL")
+        until(lambda: not list((node.state / "attachments").rglob("*.json")))
     assert node.records() == []
 
 
@@ -557,7 +575,7 @@ def test_many_attachments_come_and_go_and_nothing_grows(node: NodeWorld, exhaust
         assert _Soak(node, 2000 if exhaustive else 200).run() == []
         after = _grown(daemon)
         assert after["files"] == before["files"]
-        assert after["threads"] == before["threads"]
+        assert after["threads"] <= before["threads"]  # a worker beyond the idle ones may just be ending
         assert after["memory"] < before["memory"] + 8
         assert after["memory"] < 80
     assert set(node.sandbox.links()) == {"lo"}
