@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from cni.cli.verify.main import main
+from tests.support.cnitool import Cnitool
 from tests.support.command import called
 from tests.support.pods import Multus
 from tests.support.world import Namespace, WarmWorld, World, rail, run
@@ -121,3 +122,32 @@ def test_what_plugins_answered_to_multus_is_compared(world: World, tmp_path: Pat
     assert checks(world, 0) == []
     world.sandbox.ip("addr", "del", "10.5.0.5/24", "dev", "eth0")
     assert checks(world) == [("address", "pod-2 eth0")]
+
+
+@pytest.mark.parametrize("version", ["0.2.0", "0.4.0", "1.0.0"])
+def test_what_a_plugin_behind_it_changed_is_no_drift(
+    host: Namespace, sandbox: Namespace, tmp_path: Path, version: str
+) -> None:
+    world = World(host, sandbox, tmp_path / "state")
+    world.host.add_veth("eth0")
+    cnitool = Cnitool(world, tmp_path)
+    tuning = {"type": "tuning", "mac": "02:00:00:00:00:42", "mtu": 1400}
+    cnitool.configure(rail(), tuning, version=version)
+    cnitool.add()
+    assert world.sandbox.link("net1")["address"] == "02:00:00:00:00:42"
+    arguments = ("--json", "--cache-dir", str(cnitool.cache))
+    done = called(world, main, *arguments)
+    assert (done.returncode, json.loads(done.stdout)) == (0, {"findings": []})
+    world.sandbox.ip("addr", "del", "10.1.0.5/24", "dev", "net1")
+    ((each),) = json.loads(called(world, main, *arguments).stdout)["findings"]
+    assert each["check"] == "address"
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b'{"result": 1}', b"[]", b'{"config": "x", "result": {}}'])
+def test_a_damaged_cache_of_the_runtimes_counts_for_nothing(
+    world: World, tmp_path: Path, content: bytes
+) -> None:
+    (tmp_path / "cache" / "results").mkdir(parents=True)
+    (tmp_path / "cache" / "results" / "rail-pod-1-net2").write_bytes(content)
+    done = called(world, main, "--json", "--cache-dir", str(tmp_path / "cache"))
+    assert (done.returncode, json.loads(done.stdout)) == (0, {"findings": []})

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_interface
+from pathlib import Path
 from typing import Any
 
 from cni.cli.attached import INTERFACES, AnyRecord, pod_of, sandbox_fault
 from cni.cli.finding import Finding
 from cni.cli.verify.addresses import Held
+from cni.cli.verify.answers import Answer, answers
 from cni.host.links import Link, Links
 from cni.host.netns import Netns, opened
 from cni.protocol import gojson
 from cni.protocol.errors import CniError
 from cni.protocol.planning import Planning, plan
-from cni.protocol.request import AttachmentKey, Request
+from cni.protocol.request import Request
 from cni.state import Journal
 
 _RECREATE = "Recreate the pod, or find out who changed it."
@@ -31,25 +33,15 @@ class _Expected:
     addresses: tuple[str, ...]
 
 
-def check(environment: Mapping[str, str], host: Netns, held: Held) -> Iterator[Finding]:
-    answers = _answers(environment)
+def check(environment: Mapping[str, str], host: Netns, held: Held, cache: Path) -> Iterator[Finding]:
+    told = answers(environment, cache)
     with Links(host, "on the host") as links:
         for kind in INTERFACES:
             for record in Journal(AnyRecord, kind, environment).all():
-                yield from _record(record, links, held, answers.get(record.key))
+                yield from _record(record, links, held, told.get(record.key))
 
 
-def _answers(environment: Mapping[str, str]) -> dict[AttachmentKey, dict[str, Any]]:
-    """Return what plugins answered to multus, by attachment."""
-    return {
-        (record.container_id, called["ifname"]): called["result"]
-        for record in Journal(AnyRecord, "multus", environment).all()
-        for called in (record.model_extra or {}).get("attachments") or ()
-        if called.get("result")
-    }
-
-
-def _record(record: AnyRecord, host: Links, held: Held, answer: dict[str, Any] | None) -> Iterator[Finding]:
+def _record(record: AnyRecord, host: Links, held: Held, answer: Answer | None) -> Iterator[Finding]:
     about = f"{pod_of(record)} {record.ifname}"
     if gone := sandbox_fault(record):
         yield Finding("sandbox", about, f"{gone}, and what it holds was not given back", _DELETE)
@@ -111,22 +103,18 @@ def _device(record: AnyRecord) -> dict[str, Any] | None:
     return device if isinstance(device, dict) else None
 
 
-def _expected(record: AnyRecord, host: Links, held: Held, answer: dict[str, Any] | None) -> _Expected:
-    told = _told(record, answer)
-    addresses = [str(ip["address"]) for ip in (answer or {}).get("ips") or () if isinstance(ip, dict)]
+def _expected(record: AnyRecord, host: Links, held: Held, answer: Answer | None) -> _Expected:
+    """Return what was answered in the end; where that is not known, what the record tells."""
     if answer is None:
         addresses = _static(record)
         for address, range_ in held.of_attachment(record.key):
             addresses.append(f"{address}/{range_.partition('/')[2]}")
-    mac = str(told["mac"]) if told.get("mac") else _mac(record)
-    return _Expected(mac, told.get("mtu") or _mtu(record, host), tuple(addresses))
-
-
-def _told(record: AnyRecord, answer: dict[str, Any] | None) -> dict[str, Any]:
-    """Return the interface in what ADD answered, if that is known."""
-    links = (answer or {}).get("interfaces") or ()
-    fitting = (each for each in links if each.get("name") == record.ifname and each.get("sandbox"))
-    return next(fitting, {})
+        return _Expected(_mac(record), _mtu(record, host), tuple(addresses))
+    link = answer.interface(record.ifname)
+    mac, mtu = (link.mac, link.mtu) if link else (None, None)
+    if not answer.is_chain:  # else a plugin behind this one may have changed what it does not tell
+        mac, mtu = mac or _mac(record), mtu or _mtu(record, host)
+    return _Expected(mac, mtu, answer.addresses)
 
 
 def _mac(record: AnyRecord) -> str | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cni.cli.finding import Finding, as_json, as_text, status
 from cni.cli.verify import addresses, kernel, pods
+from cni.cli.verify.answers import CACHE
 from cni.command import parser_of, told
 from cni.host.netns import own
 
@@ -27,6 +28,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--json", action="store_true", help="print it as JSON")
     made.add_argument("--strict", action="store_true", help="warnings fail too")
     made.add_argument(
+        "--cache-dir", type=Path, default=CACHE, metavar="DIR", help=f"the runtime's; default: {CACHE}"
+    )
+    made.add_argument(
         "--kubeconfig", metavar="FILE", help="compare with the annotations of that cluster's pods"
     )
     made.add_argument("--node", metavar="NAME", help="look for pods of this node that multus has not seen")
@@ -40,7 +44,11 @@ def main(arguments: list[str]) -> int:
     if parsed.node and not parsed.kubeconfig:
         parser().error("--node needs --kubeconfig")
     with told("verify") as failed:
-        findings = _of_bundle(parsed.bundle) if parsed.bundle else found(parsed.kubeconfig, parsed.node)
+        findings = (
+            _of_bundle(parsed.bundle)
+            if parsed.bundle
+            else found(parsed.kubeconfig, parsed.node, parsed.cache_dir)
+        )
     if failed:
         return 2
     sys.stdout.write(as_json(findings) if parsed.json else as_text(findings))
@@ -53,7 +61,7 @@ def _of_bundle(path: Path) -> list[Finding]:
     return list(of_bundle(path).drift)
 
 
-def found(kubeconfig: str | None = None, node: str | None = None) -> list[Finding]:
+def found(kubeconfig: str | None = None, node: str | None = None, cache: Path = CACHE) -> list[Finding]:
     """Return all that disagrees.
 
     Raises:
@@ -61,7 +69,7 @@ def found(kubeconfig: str | None = None, node: str | None = None) -> list[Findin
     """
     held = addresses.Held.of(os.environ)
     with own() as host:
-        findings = [*kernel.check(os.environ, host, held), *addresses.check(held)]
+        findings = [*kernel.check(os.environ, host, held, cache), *addresses.check(held)]
     if kubeconfig:
         findings += pods.check(os.environ, kubeconfig, node)
     return findings
