@@ -202,6 +202,24 @@ def test_the_latest_file_of_another_make_comes_back(world: World, bin_dir: Path,
     assert names(bin_dir) == {"static"}
 
 
+def test_what_is_installed_is_brought_up_to_date(world: World, bin_dir: Path, tmp_path: Path) -> None:
+    """After an upgrade: clients, scripts, and one that another make has replaced meanwhile."""
+    older = tmp_path / "older"
+    older.write_bytes(built(STATIC).read_bytes() + b"older")
+    installed(world, bin_dir, "--types", "macvlan,static", "--client", older)
+    installed(world, bin_dir, "--types", "sriov", "--prefix", "podrail-")
+    (bin_dir / "podrail-sriov").write_bytes((BIN / "sriov").read_bytes() + b"# older\n")
+    run("cp", GO_BIN / "static", bin_dir / "other")
+    run("mv", bin_dir / "other", bin_dir / "static")
+    assert "--client" in podrail(world, "install", "--refresh").stderr
+    answer = podrail(world, "install", "--refresh", "--client", built(STATIC))
+    assert answer.status == 0, answer
+    assert f"{bin_dir / 'static'}: left alone: it is another make's" in answer.stdout
+    assert (bin_dir / "macvlan").read_bytes() == built(STATIC).read_bytes()
+    assert (bin_dir / "podrail-sriov").read_bytes() == (BIN / "sriov").read_bytes()
+    assert names(bin_dir) == {"macvlan", "static", "podrail-sriov"}
+
+
 def test_two_installations_at_once_are_both_remembered(world: World, tmp_path: Path) -> None:
     folders = [tmp_path / f"bin{number}" for number in range(4)]
     threads = [

@@ -156,12 +156,23 @@ def test_systemd_finds_no_fault_with_the_units(installed: Machine) -> None:
         assert (answer.status, "podrail" in answer.stderr) == (0, False), answer
 
 
-def test_an_upgrade_keeps_what_an_administrator_changed(installed: Machine) -> None:
+def test_an_upgrade_keeps_what_an_administrator_changed_and_brings_the_client_up_to_date(
+    installed: Machine,
+) -> None:
     settings = Path(installed.root, "etc/default/podrail")
     settings.write_text("PODRAIL_DAEMON_OPTIONS=--concurrency=3\n")
     installed.told("systemctl", "disable", "podrail.service")
-    installed.told("podrail", "install", "--bin-dir=/opt/cni/bin")
+    installed.told(
+        "podrail",
+        "install",
+        "--bin-dir=/opt/cni/bin",
+        "--client=/usr/lib/podrail/client",
+    )
+    client = Path(installed.root, "opt/cni/bin/macvlan")
+    with client.open("ab") as older:
+        older.write(b"older")
     installed.told("dpkg", "--install", "--force-confold", "/podrail.deb")
     assert settings.read_text() == "PODRAIL_DAEMON_OPTIONS=--concurrency=3\n"
     assert not Path(installed.root, "etc/systemd/system", ENABLED[1]).is_symlink()
+    assert client.read_bytes() == Path(installed.root, "usr/lib/podrail/client").read_bytes()
     assert "supportedVersions" in installed.told("/opt/cni/bin/macvlan", **VERSION)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from cni.protocol.registry import TYPES
 from tests.support import manifests
@@ -96,6 +97,14 @@ def as_said(container: dict[str, Any], *more: str) -> list[str]:
     return command
 
 
+def helm_test() -> list[str]:
+    """What the chart's test runs, with the chart's own values."""
+    text = (PACKAGING / "helm/podrail/templates/test.yaml").read_text()
+    text = text.replace("{{ .Values.binDir }}", "/opt/cni/bin")
+    (container,) = yaml.safe_load(re.sub(r"\{\{.*?\}\}", "", text))["spec"]["containers"]
+    return as_said(container)
+
+
 def test_nothing_is_in_it_that_could_be_done_without() -> None:
     root = image()
     found = [path for path in root.rglob("*") if not path.is_symlink()]
@@ -165,6 +174,7 @@ def test_installer_daemon_and_client_work_as_the_daemonset_says(
     client = Client(pod, json.dumps(conf).encode(), call | {"CNI_PATH": "/opt/cni/bin"})
     assert client.call("ADD")["ips"][0]["address"] == "10.1.0.1/24"
     assert "net1" in pod.told("podrail", "show")
+    assert "is ready" in pod.told(*helm_test())
     uninstall = as_said(containers["networks"], "podrail", "uninstall")
     assert pod.run(*uninstall).status == 1
     client.call("DEL")

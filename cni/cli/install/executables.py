@@ -134,6 +134,11 @@ def is_ours(content: bytes) -> bool:
     """Whether an executable is podrail's: one of its scripts, or its static client."""
     if content.startswith(b"#!"):
         return _MARKS[0] in content or bool(re.search(rb"\bcni\.entry\b", content))
+    return is_client(content)
+
+
+def is_client(content: bytes) -> bool:
+    """Whether it is the node daemon's static client."""
     return content.startswith(b"\x7fELF") and _MARKS[1] in content
 
 

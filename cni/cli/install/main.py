@@ -11,7 +11,14 @@ from pathlib import Path
 
 from cni import durable, locks
 from cni.cli.install import kubeconfig, manifest, networks, runtime
-from cni.cli.install.executables import Executable, bring_back, conflicts, remove
+from cni.cli.install.executables import (
+    Executable,
+    bring_back,
+    conflicts,
+    is_client,
+    is_ours,
+    remove,
+)
 from cni.cli.install.executables import install as install_executables
 from cni.command import parser_of, told
 from cni.protocol import registry
@@ -22,7 +29,7 @@ from cni.state import Journal, Record
 def install(arguments: list[str]) -> int:
     """Install, say what was done, and return the exit status."""
     parsed = install_parser().parse_args(arguments)
-    return _done("install", lambda: _install(parsed))
+    return _done("install", lambda: _refresh(parsed) if parsed.refresh else _install(parsed))
 
 
 def uninstall(arguments: list[str]) -> int:
@@ -40,6 +47,7 @@ def install_parser() -> argparse.ArgumentParser:
             "podrail install                          # into the directory that containerd or CRI-O names",
             "podrail install --prefix podrail-        # beside the Go plugins: types are podrail-macvlan, …",
             "podrail install --conf 10-rail.conflist  # and a network, once its plugins are ready",
+            "podrail install --refresh                # after an upgrade of podrail",
         ),
     )
     parser.add_argument("--bin-dir", type=Path, metavar="DIR", help="default: the runtime's, or /opt/cni/bin")
@@ -62,6 +70,11 @@ def install_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--types", metavar="LIST", help=f"default: {','.join(registry.TYPES)}")
     parser.add_argument("--ready-within", type=float, default=60, metavar="SECONDS", help="default: 60")
+    parser.add_argument(
+        "--refresh",
+        action="store_true",
+        help="bring what an earlier installation has put somewhere up to date, and do nothing else",
+    )
     foreign = parser.add_mutually_exclusive_group()
     foreign.add_argument("--replace", action="store_true", help="keep files of another make beside")
     foreign.add_argument("--prefix", choices=[registry.PREFIX], help="install under names of our own")
@@ -117,6 +130,29 @@ def _install(parsed: argparse.Namespace) -> None:
         )
 
 
+def _refresh(parsed: argparse.Namespace) -> None:
+    """Put a client in the place of a client, a script in the place of a script; others are left alone."""
+    executables = []
+    for target in map(Path, manifest.load().executables):
+        found = durable.read(target)
+        if found is None or not is_ours(found):
+            why = "is gone" if found is None else "is another make's"
+            _say(f"{target}: left alone: it {why}")
+        elif not is_client(found):
+            executables.append(Executable(_made() / registry.own_type(target.name), target))
+        elif parsed.client:
+            executables.append(Executable(parsed.client, target))
+        else:
+            raise CniError(f"{target} is the node daemon's client", fix="Name the new one by --client.")
+    for target, outcome in install_executables(executables):
+        _say(f"{target}: {outcome}")
+
+
+def _made() -> Path:
+    """Return where pip put the executables."""
+    return Path(sys.argv[0]).resolve().parent
+
+
 def _executables(parsed: argparse.Namespace, binaries: Path) -> list[Executable]:
     types = parsed.types.split(",") if parsed.types else list(registry.TYPES)
     unknown = [each for each in types if each not in registry.TYPES]
@@ -124,8 +160,7 @@ def _executables(parsed: argparse.Namespace, binaries: Path) -> list[Executable]
         raise CniError(
             f"no such plugins: {', '.join(unknown)}", fix=f"There are {', '.join(registry.TYPES)}."
         )
-    made = Path(sys.argv[0]).resolve().parent  # where pip put the executables
-    sources = {each: parsed.client or made / each for each in types}
+    sources = {each: parsed.client or _made() / each for each in types}
     for source in sources.values():
         if not source.is_file():
             raise CniError(
