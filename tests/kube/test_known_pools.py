@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from cni.kube.client import Client
 from cni.kube.paths import resource
@@ -199,3 +205,73 @@ def test_calls_of_one_process_share_a_connection(apiserver: ApiServer, tmp_path:
     apiserver.close_idle()
     call("DEL", one)
     assert {seen.connection for seen in apiserver.requests} == {1, 2, 3}
+
+
+class WarmProcessesAndARival(RuleBasedStateMachine):
+    """Two warm processes and somebody else change a pool by turns: what is known never shows in an answer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stack = ExitStack()
+        folder = Path(self.stack.enter_context(tempfile.TemporaryDirectory()))
+        self.server = self.stack.enter_context(ApiServer(folder))
+        self.cluster = Cluster.of(self.server)
+        self.processes = [KnownPools(), KnownPools()]
+        # So many that the pool is just at the border of a large one.
+        self.held = {n: f"default/other-{n}@net1" for n in range(1, 197)}
+        kind = {"apiVersion": GROUP_VERSION, "kind": "IPPool"}
+        spec = {"range": "10.0.0.0/16", "allocations": {str(n): self._others(n) for n in self.held}}
+        metadata = {"name": "10.0.0.0-16", "namespace": "kube-system"}
+        self.server.seed({**kind, "metadata": metadata, "spec": spec})
+
+    def teardown(self) -> None:
+        self.stack.close()
+
+    def _store(self, process: int) -> KubeStore:
+        return KubeStore(self.server.client(), "kube-system", QUICK, self.processes[process])
+
+    @staticmethod
+    def _others(number: int) -> dict[str, str]:
+        return entry(number, id=f"other-{number}", podref=f"default/other-{number}")
+
+    def _of(self, name: str) -> int | None:
+        return next((n for n, holder in self.held.items() if holder == name), None)
+
+    @rule(process=st.integers(0, 1), who=st.integers(1, 6))
+    def claim(self, process: int, who: int) -> None:
+        me = owner(who)
+        expected = self._of(me.name) or next(n for n in range(1, 1000) if n not in self.held)
+        claim = self._store(process).claim(replace(LARGE, is_unique=False), me)
+        assert int(claim.address) - int(LARGE.pool.network[0]) == expected
+        self.held[expected] = me.name
+
+    @rule(process=st.integers(0, 1), who=st.integers(1, 6), is_known=st.booleans())
+    def release(self, process: int, who: int, is_known: bool) -> None:
+        me = owner(who)
+        number = self._of(me.name)
+        claims = []
+        if is_known and number:
+            claims = [Claim(LARGE.pool, LARGE.pool.network[number], is_unique=False)]
+        self._store(process).release(me, [LARGE.pool], claims)
+        if number:
+            del self.held[number]
+
+    @rule(number=st.integers(1, 210))
+    def rival_writes(self, number: int) -> None:
+        if number in self.held:
+            self.cluster.write(str(number), None, "10.0.0.0-16")
+            del self.held[number]
+        else:
+            self.cluster.write(str(number), self._others(number), "10.0.0.0-16")
+            self.held[number] = f"default/other-{number}@net1"
+
+    @invariant()
+    def the_pool_holds_what_it_should(self) -> None:
+        entries = self.server.find(POOL)["spec"]["allocations"]  # type: ignore[index]
+        found = {int(key): f"{each['podref']}@{each['ifname']}" for key, each in entries.items()}
+        assert found == self.held
+
+
+TestWarmProcessesAndARival = WarmProcessesAndARival.TestCase
+TestWarmProcessesAndARival.settings = settings(max_examples=12, stateful_step_count=30)
+TestWarmProcessesAndARival.pytestmark = [pytest.mark.usefixtures("loopback")]
