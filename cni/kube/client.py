@@ -83,12 +83,16 @@ class Client:
 
         It may come from an earlier call of this process, and must not be changed.
         """
-        found = self._objects.recall(path, created)
+        found = self.remembered(path, created)
         if found is None:
             answer = self._session.read(path)
             self._objects.remember(path, answer)
             found = answer.body
         return found
+
+    def remembered(self, path: str, created: str) -> dict[str, Any] | None:
+        """Return what `get_settled` needs not ask for, None if it would."""
+        return self._objects.recall(path, created)
 
     def list(self, path: str, limit: int = 500, **query: str) -> Iterator[dict[str, Any]]:
         """Yield the objects of a collection, in pages; `labelSelector` and `fieldSelector` as in the API.

@@ -59,8 +59,11 @@ def read_networks(
 
     As they were after the pod was `created`: a warm process may have read them for another pod.
     """
-    waiting = list(dict.fromkeys(references))
-    found: dict[Reference, JsonObject | Exception] = {}
+    wanted = list(dict.fromkeys(references))
+    found: dict[Reference, JsonObject | Exception] = {
+        reference: known for reference in wanted if (known := _remembered(api, reference, created))
+    }
+    waiting = [reference for reference in wanted if reference not in found]
 
     def read() -> None:
         with suppress(IndexError):
@@ -103,13 +106,23 @@ def write_status(api: Client, pod: JsonObject, text: str) -> None:
             return  # another pod by now, or it was written after all
 
 
+def _remembered(api: Client, reference: Reference, created: str) -> JsonObject | None:
+    with suppress(CniError):  # of a name that is none, which is told when it is read
+        return api.remembered(_path(reference), created)
+    return None
+
+
 def _network(api: Client, reference: Reference, created: str) -> JsonObject | Exception:
-    namespace, name = reference
-    version, plural = _NETWORKS
     try:
-        return api.get_settled(resource(version, plural, namespace=namespace, name=name), created)
+        return api.get_settled(_path(reference), created)
     except Exception as error:  # for the thread that asked; here nobody would hear of it
         return error
+
+
+def _path(reference: Reference) -> str:
+    namespace, name = reference
+    version, plural = _NETWORKS
+    return resource(version, plural, namespace=namespace, name=name)
 
 
 def check_answering(api: Client) -> None:
