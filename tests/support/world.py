@@ -266,7 +266,7 @@ class WarmWorld(World):
         environment = self.environment(command, **variables)
         request = Request(command, environment, stdin, executable=str(self.bin / plugin))
         stderr = io.StringIO()
-        with redirect_stderr(stderr), netns.opened(self.host.path) as host, again_in_time():
+        with redirect_stderr(stderr), netns.opened(self.host.path) as host:
             reply = host.run(lambda: run_plugin(plugin, request, precondition=netns.refuse_own_namespace))
         return Answer(reply.exit_status, reply.stdout.decode(), stderr.getvalue())
 
