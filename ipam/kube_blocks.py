@@ -23,6 +23,7 @@ from cni.protocol.notes import note
 from ipam.block_files import Block, BlockFiles
 from ipam.kube_objects import SLICE_POOLS, Objects
 from ipam.kube_pool import GROUP_VERSION, KubePool, Operation
+from ipam.kube_status import FOR_BLOCKS, denied
 from ipam.neighbours import CannotAsk, answering
 from ipam.node_deaths import Deaths, addresses_of_pods
 from ipam.node_slices import NETWORK_NAME, OVERLAPS, SlicePool, narrowed
@@ -290,7 +291,7 @@ class Blocks:
         pool = self._objects.slice_pool(source.slice_pool)
         total = 1 << source.prefix - wish.range.network.prefixlen
         if pool is None or len(pool.entries) < total or any(not node for node, _ in pool.slices):
-            return []
+            return denied(self._objects, FOR_BLOCKS)
         return [f'no block of {wish.range.network} is left for node "{source.node}"']
 
     def _path(self, name: str | None = None) -> str:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from cni.kube.errors import ApiError, Unreachable
 from cni.kube.rights import Rights
-from ipam.kube_objects import Objects
+from ipam.kube_objects import SLICE_POOLS, Objects
 from ipam.kube_pool import GROUP_VERSION
 from ipam.kube_reservations import PLURAL
 
-_NEEDED = {"ippools": ("get", "create", "patch")}
-_NEEDED_TO_RESERVE = {PLURAL: ("get", "list", "create", "patch", "delete")}
+Needed = Mapping[str, tuple[str, ...]]  # verbs by resource
+
+FOR_POOLS: Needed = {"ippools": ("get", "create", "patch")}
+FOR_RESERVATIONS: Needed = {PLURAL: ("get", "list", "create", "patch", "delete")}
+FOR_BLOCKS: Needed = {"ippools": ("list",), SLICE_POOLS: ("get", "list", "create", "patch")}
 
 
-def denied(objects: Objects, *, is_unique: bool) -> list[str]:
+def denied(objects: Objects, needed: Needed) -> list[str]:
     """Return a sentence for each resource of which a verb is missing."""
     try:
         rights = Rights.in_namespace(objects.api, objects.namespace)
@@ -23,6 +28,6 @@ def denied(objects: Objects, *, is_unique: bool) -> list[str]:
     group = GROUP_VERSION.partition("/")[0]
     return [
         f'the credential may not {", ".join(missing)} {plural} of {group} in namespace "{objects.namespace}"'
-        for plural, verbs in (_NEEDED | (_NEEDED_TO_RESERVE if is_unique else {})).items()
+        for plural, verbs in needed.items()
         if (missing := rights.missing(group, plural, verbs))
     ]

@@ -22,7 +22,7 @@ from ipam.known_pools import KnownPools
 from ipam.kube_claim import Attempt
 from ipam.kube_objects import Contended, Objects, network_of
 from ipam.kube_pool import KubePool, known_release
-from ipam.kube_status import denied
+from ipam.kube_status import FOR_POOLS, FOR_RESERVATIONS, denied
 from ipam.node_slices import missing, sliced
 from ipam.pool import Allocation, Claim, Owner, PoolKey, reservation_name
 from ipam.ranges import Ip
@@ -197,7 +197,8 @@ class KubeStore:
             pool = found or KubePool.new(wish.pool)
             if self._is_full(pool, wish):
                 faults.append(str(PoolExhausted(wish, "").msg))
-        return faults + denied(self.objects, is_unique=any(wish.is_unique for wish in asked))
+        is_unique = any(wish.is_unique for wish in asked)
+        return faults + denied(self.objects, {**FOR_POOLS, **(FOR_RESERVATIONS if is_unique else {})})
 
     def _is_full(self, pool: KubePool, wish: Wish) -> bool:
         unwilling = pool.resting(wish.rest) | {int(address) for address in wish.taken}

@@ -88,7 +88,11 @@ def test_the_limit_of_an_object_is_told(cluster: Cluster) -> None:
 
 
 def test_status_tells_which_verbs_are_missing(cluster: Cluster, tmp_path: Path) -> None:
-    rules = [{"apiGroups": ["whereabouts.cni.cncf.io"], "resources": ["ippools"], "verbs": ["get", "patch"]}]
+    group = {"apiGroups": ["whereabouts.cni.cncf.io"]}
+    rules = [
+        {**group, "resources": ["ippools"], "verbs": ["get", "patch"]},
+        {**group, "resources": ["nodeslicepools"], "verbs": ["get"]},
+    ]
     role = {"apiVersion": RBAC, "kind": "Role", "metadata": {"name": "reader"}, "rules": rules}
     binding = {
         "apiVersion": RBAC,
@@ -106,6 +110,10 @@ def test_status_tells_which_verbs_are_missing(cluster: Cluster, tmp_path: Path) 
     assert error["code"] == 50
     assert "may not create ippools" in error["msg"]
     assert "may not get, list, create, patch, delete overlappingrangeipreservations" in error["details"]
+    asked["ipam"] |= {"node_slice_size": "/26", "node_blocks": True}
+    error = node.refused("STATUS", asked)
+    assert (error["code"], "may not list ippools" in error["msg"]) == (50, True)
+    assert "may not list, create, patch nodeslicepools" in error["details"]
 
 
 def test_reconcile_frees_what_no_pod_holds(
