@@ -25,7 +25,7 @@ class Memory:
     def kept(self, key: Hashable, make: Callable[[], T]) -> T:
         """Return what was made for `key` before, or make it now."""
         with self._lock:
-            found = self._kept.pop(key, None) or make()
+            found = self._kept.pop(key) if key in self._kept else make()
             self._kept[key] = found
             while len(self._kept) > _MOST:
                 del self._kept[next(iter(self._kept))]
