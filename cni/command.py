@@ -7,10 +7,12 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from textwrap import fill
 from typing import Any
 
 from cni.protocol.errors import CniError
 
+_WIDTH = 88  # characters; examples and exit statuses are kept as they are written
 STATUSES = "0 done, 1 it failed, 2 called wrongly"
 
 
@@ -20,7 +22,7 @@ def head(about: str, *, statuses: str = STATUSES, examples: Sequence[str] = ()) 
     if examples:
         epilog += "\nexamples:\n" + "".join(f"  {line}\n" for line in examples)
     return {
-        "description": about,
+        "description": fill(about, _WIDTH),
         "epilog": epilog,
         "formatter_class": argparse.RawDescriptionHelpFormatter,
         "allow_abbrev": False,  # what is short for one option today may be so for two tomorrow

@@ -44,7 +44,7 @@ def examples(command: Command) -> list[list[str]]:
 def test_help_has_exit_statuses_and_examples_that_are_right(command: Command) -> None:
     text = command.parser.format_help()
     assert "exit status: 0 " in text
-    assert re.search(r"\n\n\w.*[.]\n", text), "a sentence says what it does"
+    assert re.search(r"\n\n\w(?:.+\n)*.*[.]\n\n", text), "a sentence says what it does"
     shown = examples(command)
     assert shown, "it has no example"
     for words in shown:

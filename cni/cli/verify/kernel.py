@@ -73,7 +73,7 @@ def _interface(
         yield Finding("mtu", about, f"its MTU is {link.mtu}, it should be {expected.mtu}", _RECREATE)
     if not link.is_up:
         yield Finding("interface-down", about, "it is administratively down", _RECREATE)
-    there = {str(each.cidr) for each in inside.addresses(link.index) if not each.cidr.is_link_local}
+    there = {str(each.cidr) for each in inside.addresses(link.index)}
     for address in expected.addresses:
         if address not in there:
             yield Finding("address", about, f"the address {address} is not on it", _RECREATE)
