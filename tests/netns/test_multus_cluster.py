@@ -609,6 +609,14 @@ def test_another_pod_of_the_same_name_is_told_by_its_uid(
     assert default.calls() == ["ADD pod-1 eth0", "DEL pod-1 eth0"]
 
 
+def test_a_pod_without_a_namespace_is_the_callers_mistake(cluster: Cluster, conf: dict[str, Any]) -> None:
+    told = {"CNI_IFNAME": "eth0", "CNI_ARGS": "IgnoreUnknown=1;K8S_POD_NAME=web"}
+    error = cluster.multus.world.refused("ADD", conf, **told)
+    assert error["code"] == 4
+    assert "without its namespace" in error["msg"]
+    cluster.multus.world.delete(conf, **told)
+
+
 def test_a_static_pod_has_another_uid_in_the_cluster(cluster: Cluster, conf: dict[str, Any]) -> None:
     cluster.pod(None, **{"kubernetes.io/config.source": "file"})
     cluster.multus.world.add(conf, **cluster.told(uid="of-the-kubelet"))

@@ -31,8 +31,14 @@ def read_pod(api: Client, args: PodArgs) -> JsonObject:
     """Return the pod that the runtime speaks of.
 
     Raises:
-        CniError: code 11, there is none; code 4, another one has its name by now.
+        CniError: code 11, there is none; code 4, another one has its name by now, or no namespace is told.
     """
+    if not args.namespace:
+        raise InvalidEnvironment(
+            f'CNI_ARGS names the pod "{args.name}" without its namespace',
+            why="K8S_POD_NAMESPACE is missing or empty.",
+            fix="The runtime must pass both, or none for what is no pod.",
+        )
     try:
         pod = api.get(resource("v1", "pods", namespace=args.namespace, name=args.name))
     except NotFound as error:
