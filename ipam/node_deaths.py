@@ -75,8 +75,9 @@ class Deaths:
         if not gone:
             return "" if held else "None has room within the bounds."
         names = ", ".join(sorted(gone)[:5])
+        minutes = self._hold / timedelta(minutes=1)
         return (
-            f"The nodes {names} are gone; their blocks may be taken {self._hold} after that was seen, "
+            f"The nodes {names} are gone; their blocks may be taken {minutes:g} minutes after that was seen, "
             "once nobody uses them."
         )
 
