@@ -51,6 +51,13 @@ def told(name: str) -> Iterator[list[str]]:
         sys.stderr.write(f"podrail {name}: {sentence}\n")
 
 
+def printable(text: str) -> str:
+    """Return a text that a terminal only shows: logs and bundles may come from anywhere."""
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode("ascii") for each in text
+    )
+
+
 @contextmanager
 def progress(doing: str) -> Iterator[None]:
     """Say on a terminal what is being done, until it is; a pipe or a file hears nothing of it."""

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+from cni.command import printable
+
 Severity = Literal["error", "warning"]
 
 
@@ -34,7 +36,8 @@ def as_text(findings: Sequence[Finding]) -> str:
         mark: str = each.severity
         if is_coloured:
             mark = f"\x1b[{31 if each.severity == 'error' else 33}m{mark}\x1b[0m"
-        lines += [f"{mark}: {each.about}: {each.message} [{each.check}]", f"    {each.fix}"]
+        told = printable(f"{each.about}: {each.message} [{each.check}]")
+        lines += [f"{mark}: {told}", f"    {printable(each.fix)}"]
     lines.append(counted(findings) if findings else "nothing found")
     return "\n".join(lines) + "\n"
 

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from cni.cli.attached import Attachment, attachments
-from cni.command import parser_of, told
+from cni.command import parser_of, printable, told
 
 
 def parser() -> argparse.ArgumentParser:
@@ -75,8 +75,9 @@ def _as_table(found: list[Attachment]) -> str:
         addresses = ", ".join(each.addresses) or "-"
         columns = (each.pod, each.ifname, each.network, each.plugin, each.device or "-", addresses)
         rows.append((*columns, _age(each.created), each.health))
-    widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    cells = [[printable(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in cells)
     return "".join(f"{line.rstrip()}\n" for line in lines)
 
 

@@ -25,7 +25,7 @@ from cni.cli.doctor.root import Root
 from cni.cli.install import runtime
 from cni.cli.pools import Pool, pools
 from cni.cli.snapshot import of_bundle
-from cni.command import parser_of, told
+from cni.command import parser_of, printable, told
 from cni.protocol import gojson
 
 _TIME = re.compile(
@@ -200,6 +200,6 @@ def _utc(text: str) -> str:
 def _as_text(events: list[Event]) -> Iterator[str]:
     for event in events:
         trace = f"  [{event.trace}]" if event.trace else ""
-        yield f"{event.time}  {event.source:8}  {event.text}{trace}\n"
+        yield printable(f"{event.time}  {event.source:8}  {event.text}{trace}") + "\n"
         for note in event.notes:
-            yield f"{' ' * 36}{note}\n"
+            yield f"{' ' * 36}{printable(note)}\n"

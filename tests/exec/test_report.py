@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import os
+import tarfile
 from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -23,6 +25,7 @@ from cni.cli.report.main import main as report
 from cni.cli.report.page import page
 from cni.cli.show import main as show
 from cni.cli.snapshot import Snapshot, of_bundle, of_json
+from cni.cli.trace import main as trace
 from cni.cli.verify.main import main as verify
 from cni.protocol.errors import DecodingFailure
 from tests.support.browser import Page, browser
@@ -334,3 +337,28 @@ def test_what_is_no_bundle_is_said_to_be_none(world: World, tmp_path: Path) -> N
             assert "is no bundle" in done.stderr, (content, done)
     gone = called(world, show, "--bundle", str(tmp_path / "gone"))
     assert (gone.returncode, "No such file" in gone.stderr) == (2, True)
+
+
+def test_a_bundle_of_strangers_cannot_command_a_terminal(
+    world: World, snapshot: Snapshot, tmp_path: Path
+) -> None:
+    evil = "\x1b]0;taken\x07\x1b[2J"
+    strange = replace(
+        snapshot,
+        attachments=(attachment(f"jobs/{evil}", "eth0"),),
+        findings=(Finding(evil, evil, evil, evil, "warning"),),
+        drift=(),
+    )
+    path = tmp_path / "bundle.tar.gz"
+    line = {"event": "call", "attachment": "jobs/web net1", "msg": evil, "notes": evil, "time": evil}
+    contents = {"snapshot.json": strange.to_json(), "log/journal.jsonl": line}
+    with tarfile.open(path, "w:gz") as archive:
+        for name, content in contents.items():
+            data = json.dumps(content).encode()
+            member = tarfile.TarInfo(f"podrail-x/{name}")
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    for command, arguments in ((show, ()), (doctor, ()), (trace, ("jobs/web",))):
+        done = called(world, command, *arguments, "--bundle", str(path))
+        assert "taken" in done.stdout, done
+        assert not set("\x1b\x07") & set(done.stdout)
