@@ -96,6 +96,7 @@ class Side:
 
 def state(namespace: Namespace) -> dict[str, Any]:
     """Links with their addresses, and the routes of all tables."""
+    namespace.wait_until_settled()
     questions = b"address show\nroute show table all\n"
     shown = run("ip", "-n", namespace.name, "-j", "-d", "-batch", "-", stdin=questions)
     links, rest = json.JSONDecoder().raw_decode(shown)

@@ -102,7 +102,7 @@ class Namespace:
 
     def snapshot(self) -> str:
         """Links, addresses and routes as text, without what changes by itself: counters, times, states."""
-        self._wait_until_settled()
+        self.wait_until_settled()
         shown = [
             self.ip("-d", "link", "show"),
             self.ip("addr", "show"),
@@ -111,7 +111,7 @@ class Namespace:
         ]
         return re.sub(r" state \w+", "", "\n".join(shown))
 
-    def _wait_until_settled(self) -> None:
+    def wait_until_settled(self) -> None:
         """Wait until the kernel has done what follows from a change some time later, a second at most.
 
         It tells of a carrier that came or went, and makes the routes to IPv6 addresses.
