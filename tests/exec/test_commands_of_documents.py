@@ -76,38 +76,60 @@ def commands(page: Path) -> str:
 TYPED = [page for page in PAGES if commands(page) and page.name not in NOT_TYPED]
 
 
-@pytest.fixture
-def machine(host: Namespace, tmp_path: Path) -> Iterator[Machine]:
-    """A machine with podrail, the stand-ins, and a copy of the sources in the directory where it begins."""
+_ENVIRONMENT = {
+    "PATH": "/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "HOME": "/root",
+    "PIP_NO_INDEX": "1",
+    "PIP_FIND_LINKS": "/sources/wheels",
+}
+
+
+@pytest.fixture(scope="module")
+def furnished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """What a machine has beyond this one: podrail, the stand-ins, and a copy of the sources."""
     package = debian_package()
+    host = Namespace("host")
+    folder = tmp_path_factory.mktemp("furnished")
+    with overlay(folder) as root:
+        furnish(root, package)
+        with Machine(root, host, _ENVIRONMENT) as machine:
+            machine.told("dpkg", "--install", "/podrail.deb")
+        host.delete()
+        yield folder / "changes"
+
+
+@pytest.fixture
+def machine(host: Namespace, furnished: Path, tmp_path: Path) -> Iterator[Machine]:
+    """A machine of one page, which begins in the copy of the sources."""
     host.add_veth("eth0")
-    root = overlay(tmp_path / "machine")
+    with (
+        overlay(tmp_path / "machine", furnished) as root,
+        Machine(root, host, _ENVIRONMENT) as machine,
+    ):
+        yield machine
+
+
+def furnish(root: Path, package: Path) -> None:
+    """Put the package, the stand-ins and the sources there, and take away what says where plugins are."""
     for name in ("kubectl", "helm", "docker", "apt-get", "systemctl"):
-        path = root / "usr/local/sbin" / name
-        path.write_text(_STAND_IN)
-        path.chmod(0o755)
+        stand_in = root / "usr/local/sbin" / name
+        stand_in.write_text(_STAND_IN)
+        stand_in.chmod(0o755)
     sources = root / "sources"
     for name in ("packaging", "conf-examples", "cni", "ipam"):
         shutil.copytree(ROOT / name, sources / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, sources)
+    shutil.copytree(WHEELS, sources / "wheels")
     (sources / "dev").symlink_to("/bin/true")  # tests/exec/test_demo.py runs the demo, and it runs the tests
     (sources / "packaging/debian/build").write_text(f'#!/bin/sh\ncp /podrail.deb "$1/{package.name}"\n')
     (sources / "conf-examples/rail").write_text(
         '{"cniVersion": "1.1.0", "name": "rail", "plugins": [{"type": "macvlan", "master": "eth0"}]}'
     )
     (root / "podrail.deb").write_bytes(package.read_bytes())
-    shutil.rmtree(
-        root / "etc/containerd", ignore_errors=True
-    )  # this machine's, which names another directory
-    (root / "opt/cni/bin").mkdir(parents=True)
+    shutil.rmtree(root / "etc/containerd", ignore_errors=True)
+    (root / "opt/cni/bin").mkdir(parents=True, exist_ok=True)
     (root / "etc/cni/net.d").mkdir(parents=True, exist_ok=True)
-    path = "/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
-    shutil.copytree(WHEELS, sources / "wheels")
-    offline = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "/sources/wheels"}
-    with Machine(root, host, {"PATH": path, "HOME": "/root", **offline}) as machine:
-        machine.told("dpkg", "--install", "/podrail.deb")
-        yield machine
 
 
 @pytest.mark.parametrize("page", [pytest.param(page, id=page.stem) for page in TYPED])

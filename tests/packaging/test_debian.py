@@ -28,10 +28,10 @@ VERSION = {"CNI_COMMAND": "VERSION"}
 def machine(host: Namespace, sandbox: Namespace, tmp_path: Path) -> Iterator[Machine]:
     """A machine with nothing of podrail's, and the package in /."""
     package = debian_package()
-    root = overlay(tmp_path / "machine")
-    (root / "podrail.deb").write_bytes(package.read_bytes())
-    with Machine(root, host) as machine:
-        yield machine
+    with overlay(tmp_path / "machine") as root:
+        (root / "podrail.deb").write_bytes(package.read_bytes())
+        with Machine(root, host) as machine:
+            yield machine
 
 
 @pytest.fixture

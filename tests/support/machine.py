@@ -9,14 +9,15 @@ import os
 import select
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import pytest
 
-from tests.support.world import Answer, Namespace
+from tests.support.world import Answer, Namespace, run
 
 _SECONDS = 60
 
@@ -37,23 +38,28 @@ exec /usr/bin/busybox sh -euc "umount -l /run/before; rmdir /run/before; echo re
 """
 
 
-def overlay(folder: Path) -> Path:
-    """Mount this machine's root with changes kept in `folder / "changes"`; return where it is mounted.
+@contextmanager
+def overlay(folder: Path, *layers: Path) -> Iterator[Path]:
+    """Mount this machine's root, with changes kept in memory in `folder / "changes"`; yield where it is.
 
-    Skips where that takes rights that are not there.
+    Layers are changes that another one has kept, the uppermost first. Skips where that takes rights that are
+    not there.
     """
     folder.mkdir(exist_ok=True)
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "tmpfs", folder], check=False)
-    changes, work, root = (folder / name for name in ("changes", "work", "root"))
-    for each in (changes, work, root):
-        each.mkdir()
-    options = f"lowerdir=/,upperdir={changes},workdir={work}"
-    command = ["mount", "-t", "overlay", "-o", options, "overlay", root]
-    mounted = subprocess.run(command, capture_output=True, check=False)
-    if mounted.returncode or Path("/proc/self/uid_map").read_text().split()[:2] != ["0", "0"]:
-        subprocess.run(["umount", "-l", folder], check=False)
-        pytest.skip(f"needs root, and overlay file systems: {mounted.stderr.decode().strip()}")
-    return root
+    run("mount", "-t", "tmpfs", "tmpfs", folder)
+    try:
+        changes, work, root = (folder / name for name in ("changes", "work", "root"))
+        for each in (changes, work, root):
+            each.mkdir()
+        below = ":".join(map(str, (*layers, "/")))
+        options = f"lowerdir={below},upperdir={changes},workdir={work}"
+        command = ["mount", "-t", "overlay", "-o", options, "overlay", root]
+        mounted = subprocess.run(command, capture_output=True, check=False)
+        if mounted.returncode or Path("/proc/self/uid_map").read_text().split()[:2] != ["0", "0"]:
+            pytest.skip(f"needs root, and overlay file systems: {mounted.stderr.decode().strip()}")
+        yield root
+    finally:
+        run("umount", "--recursive", folder)
 
 
 class Machine:
