@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cni import durable
+from cni.host.netns import opened_if_present
 from cni.protocol.errors import CniError
 from cni.state import Journal
 from ipam.file_store import FileStore
@@ -54,7 +55,11 @@ class Lives:
         holding = self.holdings.get((allocation.owner.container_id, allocation.owner.ifname))
         if not holding:
             return "unknown"
-        return "alive" if Path(holding.netns).exists() else "gone"
+        try:
+            with opened_if_present(holding.netns) as sandbox:
+                return "alive" if sandbox else "gone"
+        except OSError:
+            return "unknown"
 
 
 def places(environment: Mapping[str, str], data_dir: str | None, kubeconfig: str | None) -> list[Place]:

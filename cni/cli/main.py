@@ -6,11 +6,15 @@ Each command has a parser of its own, in its own module: only that of the one th
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from importlib.metadata import version
 
 from cni.command import head
 from cni.protocol import registry
+
+# Those that look at sandboxes, whose paths are the host's.
+_LOOKING = ("show", "plan", "verify", "bundle", "report", "trace", "reclaim", "doctor", "ipam")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -42,7 +46,13 @@ def main(arguments: list[str] | None = None) -> int:
     if not told or told[0] not in registry.COMMANDS:
         parser().parse_args(told)  # which says what is wrong, or helps, and exits
     try:
-        return registry.load_command(told[0])(told[1:])
+        command = registry.load_command(told[0])
+        if told[0] not in _LOOKING:
+            return command(told[1:])
+        from cni.cli.host import sandboxes_of_the_host  # 10 ms that the others do without
+
+        with sandboxes_of_the_host(os.environ):
+            return command(told[1:])
     except KeyboardInterrupt:
         return 130  # as of a process that SIGINT ends
     except BrokenPipeError:  # such as `podrail show | head -1`

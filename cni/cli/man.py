@@ -14,6 +14,7 @@ _VARIABLES = {
     "PODRAIL_STATE_DIR": "where the journal and the file store are; default: /var/lib/cni/podrail",
     "PODRAIL_RUN_DIR": "where locks and the daemon's socket are; default: /run/podrail",
     "CNI_PATH, CNI_ARGS, CNI_NETNS, CNI_IFNAME, CNI_CONTAINERID": "count for plan, as a runtime sets them",
+    "PODRAIL_HOST_PID": "the process that sees the paths of sandboxes, in a container; default: 1",
     "NODENAME": "the name of this node in its cluster",
     "NO_COLOR": "no colours, also on a terminal",
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from typing import Any
 
@@ -61,3 +62,36 @@ def test_a_later_sandbox_of_the_same_path_is_not_the_same(world: World) -> None:
 
 def test_the_two_ways_exclude_each_other(world: World) -> None:
     assert reclaim(world, "--yes", "--dry-run").returncode == 2
+
+
+def in_a_container(world: World, *command: str) -> subprocess.CompletedProcess[str]:
+    """Run podrail where the paths of sandboxes lead nowhere, as in the node daemon's pod."""
+    script = f'mount -t tmpfs none /run && exec {world.bin}/podrail "$@"'
+    return subprocess.run(
+        ["nsenter", f"--net={world.host.path}", "unshare", "-m", "sh", "-c", script, "podrail", *command],
+        env=world.environment("", PODRAIL_HOST_PID=str(os.getpid())),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_in_a_container_what_lives_on_the_host_is_not_lost(world: World) -> None:
+    world.host.add_veth("eth0")
+    world.add(pooled())
+    done = in_a_container(world, "reclaim", "--yes", "--bin-dir", str(world.bin))
+    assert (done.returncode, done.stdout) == (0, "nothing is lost\n"), done
+    assert world.sandbox.addresses("net1") == ["10.1.0.1/24"]
+    shown = in_a_container(world, "show", "--json")
+    assert [each["health"] for each in json.loads(shown.stdout)["attachments"]] == ["ok"]
+    assert in_a_container(world, "verify").stdout == "nothing found\n"
+    assert "alive" in in_a_container(world, "ipam", "show").stdout
+
+
+def test_in_a_container_what_the_host_has_no_more_is_lost(world: World) -> None:
+    world.host.add_veth("eth0")
+    world.add(pooled())
+    world.sandbox.delete()
+    done = in_a_container(world, "reclaim", "--yes", "--json", "--bin-dir", str(world.bin))
+    assert {each["outcome"] for each in json.loads(done.stdout)["lost"]} == {"given back"}
+    assert "no pools" in in_a_container(world, "ipam", "show").stdout

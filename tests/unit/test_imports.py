@@ -96,7 +96,10 @@ ALLOWED = {
         "cni.state",
         "cni.undo",
         "cni.command",
+        "ipam.looking",
     },
+    # What people look with, and no call: it sees whether sandboxes live.
+    "ipam.looking": {"cni.protocol", "cni.host", "cni.durable", "cni.state", "ipam"},
 }
 
 MODULES = {

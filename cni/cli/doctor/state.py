@@ -11,6 +11,7 @@ from pathlib import Path
 from cni import durable
 from cni.cli.doctor.root import Root
 from cni.cli.finding import Finding
+from cni.host.netns import opened_if_present
 
 _LEAST_FREE = 0.01  # of a file system
 
@@ -70,7 +71,7 @@ def _records(root: Root, state: Path) -> Iterator[Finding]:
                 "record", str(path), "it cannot be read", "DEL sets it aside; then compare and remove."
             )
             continue
-        if netns and not root.exists(netns):
+        if netns and not _is_there(root, netns):
             yield Finding(
                 "leftover",
                 str(path),
@@ -89,3 +90,14 @@ def _leftovers(state: Path) -> Iterator[Finding]:
             f"Run: podrail ipam explain {path.name}, then podrail ipam release {path.name} --yes",
             "warning",
         )
+
+
+def _is_there(root: Root, netns: str) -> bool:
+    """Tell whether a sandbox is there; of one that this node does not let us look at, that is not known."""
+    if not root.is_this_node:
+        return root.exists(netns)
+    try:
+        with opened_if_present(netns) as sandbox:
+            return sandbox is not None
+    except OSError:
+        return True
