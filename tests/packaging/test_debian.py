@@ -48,9 +48,11 @@ def files(machine: Machine) -> set[str]:
     return {path for path in found if not path.startswith(kept)}
 
 
+CONF = rail(type="podrail-macvlan", ipam={"type": "podrail-whereabouts", "range": "10.1.0.0/24"})
+
+
 def attach(machine: Machine, sandbox: Namespace, command: str, **variables: str) -> str:
     """Call the installed macvlan as a runtime would."""
-    conf = rail(type="podrail-macvlan", ipam={"type": "podrail-whereabouts", "range": "10.1.0.0/24"})
     call = {
         "CNI_COMMAND": command,
         "CNI_CONTAINERID": "pod-1",
@@ -58,7 +60,7 @@ def attach(machine: Machine, sandbox: Namespace, command: str, **variables: str)
         "CNI_NETNS": sandbox.path,
         "CNI_PATH": "/opt/cni/bin",
     }
-    answer = machine.run("/opt/cni/bin/podrail-macvlan", stdin=json.dumps(conf).encode(), **call, **variables)
+    answer = machine.run("/opt/cni/bin/podrail-macvlan", stdin=json.dumps(CONF).encode(), **call, **variables)
     assert answer.status == 0, answer
     return answer.stdout
 
@@ -117,23 +119,26 @@ def test_a_pod_is_attached_by_its_daemon_and_holds_the_package(
     installed: Machine, host: Namespace, sandbox: Namespace
 ) -> None:
     host.add_veth("eth0")
-    installed.told(
-        "podrail",
-        "install",
-        "--bin-dir=/opt/cni/bin",
-        "--client=/usr/lib/podrail/client",
-        "--prefix=podrail-",
-    )
+    (installed.root / "10-rail.conf").write_text(json.dumps(CONF))
     daemon = start_daemon(installed)
+    options = ("--bin-dir=/opt/cni/bin", "--conf-dir=/etc/cni/net.d", "--conf=/10-rail.conf")
+    client = ("--client=/usr/lib/podrail/client", "--prefix=podrail-")
+    installed.told("podrail", "install", *options, *client)
     assert json.loads(attach(installed, sandbox, "ADD"))["ips"][0]["address"] == "10.1.0.1/24"
     assert '"event": "call"' in installed.told("cat", "/tmp/daemon.log")
     refused = installed.run("dpkg", "--remove", "podrail")
     assert refused.status != 0
     assert "1 attachment is left" in refused.stderr
     assert "podrail is not removed" in refused.stderr
+    waiting = ("env", "PODRAIL_REMOVE_WAIT=60", "dpkg", "--remove", "podrail")
+    removal = installed.start(*waiting, stdout=subprocess.PIPE)
+    assert removal.stdout
+    assert b"/etc/cni/net.d/10-rail.conf: removed\n" in iter(removal.stdout.readline, b"")
     attach(installed, sandbox, "DEL")
+    removal.communicate()
+    assert removal.returncode == 0
     assert sandbox.links().keys() == {"lo"}
-    installed.told("dpkg", "--remove", "podrail")
+    assert list(Path(installed.root, "opt/cni/bin").iterdir()) == []
     daemon.terminate()
     daemon.wait(60)
 
