@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 from typing import Any
 
@@ -64,3 +65,14 @@ def test_watch_shows_again_and_again(world: World) -> None:
         lines = [process.stdout.readline() for _ in range(4)]
         process.terminate()
     assert lines == ["\n", "no attachments\n"] * 2
+
+
+def test_watching_ends_with_ctrl_c_and_no_traceback(world: World) -> None:
+    command = [world.bin / "podrail", "show", "--watch", "60"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, env=world.environment(""), **pipes) as process:
+        assert process.stdout
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate()
+    assert (process.returncode, stderr) == (130, "")
