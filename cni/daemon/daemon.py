@@ -32,7 +32,7 @@ from cni.protocol import registry
 from cni.protocol.errors import CniError, Code, InvalidConfig
 
 _HEADER_SECONDS = 10  # for a caller to say what it wants
-_IDLE_WORKERS = 2  # each holds some 12 MiB of its own, and a burst forks another in 1 ms
+_IDLE_WORKERS = 3  # each holds some 9 MiB of its own, and a burst forks another in 1 ms
 _ACCEPT_SECONDS = 0.2  # until it is tried again to take a connection
 
 
