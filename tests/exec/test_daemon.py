@@ -347,7 +347,7 @@ def test_a_burst_is_answered_in_bounded_memory(node: NodeWorld) -> None:
     with Daemon(node) as daemon:
         processes = [node.start("ADD", conf, CNI_CONTAINERID=pod, CNI_IFNAME=pod) for pod in pods]
         answers = [ended(process) for process in processes]
-        assert [answer for answer in answers if answer.status] == []
+        assert [answer.json for answer in answers if answer.status] == []
         assert daemon.resident() < 150
         addresses = {answer.json["ips"][0]["address"] for answer in answers}
         assert len(addresses) == len(pods)
