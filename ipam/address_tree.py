@@ -59,11 +59,7 @@ class AddressTree:
             mark.unlink()
             durable.sync_directory(mark.parent)  # nor what it spoke of
             durable.prune(mark.parent, self.root)
-        path = self.path(number)
-        path.unlink(missing_ok=True)
-        for draft in path.parent.glob(f".{path.name}.*"):
-            draft.unlink(missing_ok=True)
-        durable.prune(path.parent, self.root)
+        durable.remove(self.path(number), self.root)
 
     def next_free(self, first: int, last: int) -> int | None:
         """Return the lowest number from `first` to `last` that has no file, None if all have one."""
