@@ -12,7 +12,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from tests.support.world import Namespace
 
@@ -57,18 +57,36 @@ def p90(values: Sequence[float]) -> float:
     return sorted(values)[-(-len(values) * 9 // 10) - 1]
 
 
-class Spawner:
-    """Runs programs inside a namespace and measures them; see `spawn.py`."""
+class Helper:
+    """A Python process inside a namespace that takes jobs by marshal and answers one after another."""
 
-    def __init__(self, host: Namespace) -> None:
-        command = ["ip", "netns", "exec", host.name, sys.executable, "-I", "-S", str(_SPAWN)]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    def __init__(self, host: Namespace, *command: str) -> None:
+        self._process = subprocess.Popen(
+            ["ip", "netns", "exec", host.name, sys.executable, *command],
+            cwd=Path(__file__).parents[1],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
         self._process.communicate()
+
+    def ask(self, job: Any) -> Any:
+        assert self._process.stdin
+        assert self._process.stdout
+        marshal.dump(job, self._process.stdin)
+        self._process.stdin.flush()
+        return marshal.load(self._process.stdout)
+
+
+class Spawner(Helper):
+    """Runs programs inside a namespace and measures them; see `spawn.py`."""
+
+    def __init__(self, host: Namespace) -> None:
+        super().__init__(host, "-I", "-S", str(_SPAWN))
 
     def run(self, argv: Sequence[str], environment: Mapping[str, str], stdin: bytes = b"") -> Sample:
         """Run a program that must succeed."""
@@ -88,11 +106,7 @@ class Spawner:
     def _run(
         self, argv: Sequence[str], environment: Mapping[str, str], stdin: bytes
     ) -> tuple[bytes, float, float]:
-        assert self._process.stdin
-        assert self._process.stdout
-        marshal.dump((list(argv), dict(environment), stdin), self._process.stdin)
-        self._process.stdin.flush()
-        status, stdout, stderr, wall, cpu = marshal.load(self._process.stdout)
+        status, stdout, stderr, wall, cpu = self.ask((list(argv), dict(environment), stdin))
         if status:
             raise SystemExit(f"{' '.join(argv)} failed with {status}: {(stdout + stderr).decode()}")
         return stderr, wall, cpu

@@ -2,38 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 import json
-import os
-import shutil
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
-
+from tests.support.golang import built
 from tests.support.world import Answer, World
 
 NEWEST = "1.0.0"  # what Debian's library speaks
-_GOPATH = Path("/usr/share/gocode")
-_LIBRARY = _GOPATH / "src/github.com/containernetworking/cni/libcni"
-_SOURCE = Path(__file__).parent / "cnitool"
-_CACHE = Path(__file__).parents[2] / ".cache" / "cnitool"
-
-
-@functools.cache
-def _built() -> Path:
-    """Build the tool, offline; later builds find all but the first one's work done."""
-    if not shutil.which("go") or not _LIBRARY.exists():
-        pytest.skip("cnitool is built with Debian's golang-go and golang-github-appc-cni-dev: ./dev test")
-    offline = {"GO111MODULE": "off", "GOFLAGS": "", "GOPATH": str(_GOPATH), "GOCACHE": str(_CACHE / "go")}
-    tool = _CACHE / "cnitool"
-    subprocess.run(
-        ["go", "build", "-o", tool, "."], cwd=_SOURCE, env={**os.environ, **offline}, check=True, timeout=600
-    )
-    return tool
+_SOURCE = Path(__file__).parent / "cnitool" / "main.go"
 
 
 @dataclass(frozen=True)
@@ -60,7 +40,7 @@ class Cnitool:
             **variables,
         }
         done = subprocess.run(
-            ["ip", "netns", "exec", self.world.host.name, _built(), *arguments],
+            ["ip", "netns", "exec", self.world.host.name, built("cnitool", _SOURCE), *arguments],
             env=environment,
             capture_output=True,
             check=False,
