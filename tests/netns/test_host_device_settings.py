@@ -96,6 +96,30 @@ def test_device_comes_home_with_settings_of(world: World, settings: dict[str, st
     assert read() == before
 
 
+def test_device_comes_home_with_all_its_settings(world: World) -> None:
+    """Some of each kind are changed; none may be another when it is back."""
+    changed = {
+        "ipv4/conf": {"accept_local": 1, "arp_ignore": 2, "rp_filter": 1, "tag": 77},
+        "ipv4/neigh": {"gc_stale_time": 33, "retrans_time_ms": 1500, "unres_qlen_bytes": 100000},
+        "ipv6/conf": {"accept_ra": 2, "dad_transmits": 3, "hop_limit": 33, "router_solicitation_interval": 9},
+        "ipv6/neigh": {"base_reachable_time_ms": 12345, "mcast_solicit": 7, "proxy_delay": 55},
+    }
+
+    folders = [f"/proc/sys/net/{kind}/dev0" for kind in changed]
+
+    def read() -> list[str]:
+        shown = world.host.sh("grep", "-r", ".", *folders, check=False)  # an unset secret cannot be read
+        return sorted(shown.splitlines())
+
+    for kind, values in changed.items():
+        for name, value in values.items():
+            world.host.sh("sh", "-c", f"echo {value} >/proc/sys/net/{kind}/dev0/{name}")
+    before = read()
+    assert len(before) > 100
+    assert there_and_back(world) == ""
+    assert read() == before
+
+
 def test_device_without_ipv6_comes_home_without_a_link_local_address(world: World) -> None:
     world.host.sh("sh", "-c", "echo 0 >/proc/sys/net/ipv6/conf/default/addr_gen_mode")
     world.host.sh("sh", "-c", "echo 1 >/proc/sys/net/ipv6/conf/dev0/disable_ipv6")
