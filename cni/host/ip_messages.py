@@ -103,8 +103,9 @@ class NewRoute:
 # -- questions -----------------------------------------------------------------------------------
 
 
-def all_addresses(family: int) -> Message:
-    return Message(_RTM_GETADDR, 0, _ADDRESS.pack(family, 0, 0, 0, 0))
+def all_addresses(family: int, index: int) -> Message:
+    """Ask for the addresses of a family that one link has, or of both families."""
+    return Message(_RTM_GETADDR, 0, _ADDRESS.pack(family, 0, 0, 0, index))
 
 
 def all_routes(family: int, index: int | None = None) -> Message:

@@ -117,34 +117,37 @@ class Links:
             raise KernelRefused(f'look at "{what}" {self.where}', error) from error
 
     def all(self) -> list[Link]:
-        with self._refusals(f"list the links {self.where}"):
-            return [link_messages.parse_link(body) for body in self._netlink.dump(link_messages.by_index(0))]
+        return [link_messages.parse_link(body) for body in self._list(link_messages.by_index(0), "links")]
 
     def addresses(self, index: int, family: int = socket.AF_UNSPEC) -> list[Address]:
         """Return the addresses of a link; `family` is AF_INET, AF_INET6 or both."""
-        question = ip_messages.all_addresses(family)
-        with self._refusals(f"list the addresses {self.where}"):
-            found = [ip_messages.parse_address(body) for body in self._netlink.dump(question)]
+        bodies = self._list(ip_messages.all_addresses(family, index), "addresses")
+        found = [ip_messages.parse_address(body) for body in bodies]
         return [address for owner, address in found if owner == index]
 
     def routes(self) -> list[Path]:
         """Return the unicast routes of all tables, IPv4 first, in the kernel's order."""
-        found: list[Path] = []
-        for family in (socket.AF_INET, socket.AF_INET6):
-            with self._refusals(f"list the routes {self.where}"):
-                bodies = self._netlink.dump(ip_messages.all_routes(family))
-                found += [path for body in bodies if (path := ip_messages.parse_route(body))]
-        return found
+        return [path for body in self.raw_routes() if (path := ip_messages.parse_route(body))]
 
-    def raw_routes(self, link: Link) -> list[bytes]:
-        """Return the kernel's own messages of the routes that may leave through a link, for `routes`."""
-        with self._refusals(f"list the routes {self.where}"), self._open() as asking:
-            asking.filter_dumps()  # a host may have a million
-            return [
-                body
-                for family in (socket.AF_INET, socket.AF_INET6)
-                for body in asking.dump(ip_messages.all_routes(family, link.index))
-            ]
+    def raw_routes(self, index: int | None = None) -> list[bytes]:
+        """Return the kernel's own messages of all routes, or of those that may leave through one link.
+
+        A host may have a million others.
+        """
+        return [
+            body
+            for family in (socket.AF_INET, socket.AF_INET6)
+            for body in self._list(ip_messages.all_routes(family, index), "routes")
+        ]
+
+    def _list(self, question: Message, what: str) -> list[bytes]:
+        """Return what answers a dump; of a link that is gone, nothing."""
+        try:
+            return self._netlink.dump(question)
+        except OSError as error:
+            if error.errno == errno.ENODEV:
+                return []
+            raise KernelRefused(f"list the {what} {self.where}", error) from error
 
     def default_route_link(self) -> Link | None:
         """Return the link of the best default route of the main table: IPv4's, else IPv6's.

@@ -15,6 +15,7 @@ import select
 import socket
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -78,12 +79,13 @@ def nested(kind: int, *attributes: bytes) -> bytes:
 
 def attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
     """Decode a run of attributes: type without flags, and value."""
-    offset = 0
-    while offset + _ATTRIBUTE.size <= len(data):
-        length, kind = _ATTRIBUTE.unpack_from(data, offset)
-        if length < _ATTRIBUTE.size:
+    header, unpack = _ATTRIBUTE.size, _ATTRIBUTE.unpack_from  # a link has fifty
+    offset, last = 0, len(data) - header
+    while offset <= last:
+        length, kind = unpack(data, offset)
+        if length < header:
             return
-        yield kind & _NLA_TYPE_MASK, data[offset + _ATTRIBUTE.size : offset + length]
+        yield kind & _NLA_TYPE_MASK, data[offset + header : offset + length]
         offset += length + (-length % 4)
 
 
@@ -105,6 +107,8 @@ class Netlink:
         self._sequence = 0
         for option in (_NETLINK_CAP_ACK, _NETLINK_EXT_ACK):
             endpoint.setsockopt(_SOL_NETLINK, option, 1)
+        with suppress(OSError):  # dumps of one link's things; before Linux 4.20 they are of all links'
+            endpoint.setsockopt(_SOL_NETLINK, _NETLINK_GET_STRICT_CHK, 1)
         # The kernel's own timeout: Python's costs a poll before every call.
         endpoint.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", _ANSWER_SECONDS, 0))
         endpoint.bind((0, 0))  # a socket without a port gets no events
@@ -118,14 +122,6 @@ class Netlink:
     def subscribe(self, group: int) -> None:
         """Receive the events of a multicast group, one of RTNLGRP_…, from now on."""
         self._socket.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, group)
-
-    def filter_dumps(self) -> None:
-        """Let the kernel heed the attributes of requests for a dump; before Linux 4.20 it does not."""
-        try:
-            self._socket.setsockopt(_SOL_NETLINK, _NETLINK_GET_STRICT_CHK, 1)
-        except OSError as error:
-            if error.errno != errno.ENOPROTOOPT:
-                raise
 
     def change(self, *messages: Message) -> None:
         """Send messages and wait until each is acknowledged: one round trip for up to 64 of them.
@@ -176,7 +172,11 @@ class Netlink:
                 return data
 
     def dump(self, message: Message) -> list[bytes]:
-        """Return the bodies of all messages that answer a dump."""
+        """Return the bodies of all messages that answer a dump.
+
+        Raises:
+            NetlinkError: the kernel's refusal, ENODEV where the link that it is about is gone.
+        """
         for _ in range(_DUMP_TRIES):
             bodies, was_interrupted = self._dump_once(message)
             if not was_interrupted:
@@ -198,7 +198,7 @@ class Netlink:
                 if sequence != self._sequence:
                     continue
                 was_interrupted |= bool(flags & _NLM_F_DUMP_INTR)
-                if kind == _NLMSG_ERROR and (refusal := _refusal(data)):
+                if kind in (_NLMSG_ERROR, _NLMSG_DONE) and (refusal := _refusal(data)):
                     raise refusal
                 if kind == _NLMSG_DONE:
                     return bodies, was_interrupted

@@ -47,7 +47,7 @@ class KeptRoute:
 
 def routes_through(links: Links, link: Link) -> tuple[KeptRoute, ...]:
     """Return the routes that are lost when a link leaves, those first that need no gateway."""
-    kept = [route for body in links.raw_routes(link) if (route := _kept(body, link))]
+    kept = [route for body in links.raw_routes(link.index) if (route := _kept(body, link))]
     return tuple(sorted(kept, key=lambda route: route.has_gateway))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 from pydantic import Field
 
 from cni.attachment import AttachmentConf
@@ -28,7 +30,7 @@ class HostDeviceConf(AttachmentConf):
         runtime = parse_section(RuntimeConfig, self.runtime_config, "runtimeConfig", under="runtimeConfig")
         return runtime.device_id
 
-    @property
+    @cached_property
     def named(self) -> tuple[str, str]:
         """The key that says which device, and its value; both empty if none does."""
         ways = {

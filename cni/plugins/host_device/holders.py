@@ -58,6 +58,7 @@ def find_or_restore(request: Request, conf: HostDeviceConf, host: Links, holders
     """
     conf.require_named()
     failure, found = _found(conf, host)
+    restored = False
     for each in _concerning(request, conf, found, host, holders):
         record = each.record
         if each.is_alive:
@@ -70,9 +71,10 @@ def find_or_restore(request: Request, conf: HostDeviceConf, host: Links, holders
             # On the host while its sandbox is gone: whoever had it is gone too.
             note(request.attachment, f"restores {record.device.name}, which {record.attachment} left")
             holders.give_back(record.request(request), record)
+            restored = True
         elif is_returning(record):
             raise not_back(record) from failure
-    return find(conf, host)
+    return find(conf, host) if failure or restored else found
 
 
 def _found(conf: HostDeviceConf, host: Links) -> tuple[DeviceNotFound | None, Found]:
@@ -85,10 +87,10 @@ def _found(conf: HostDeviceConf, host: Links) -> tuple[DeviceNotFound | None, Fo
 def _concerning(
     request: Request, conf: HostDeviceConf, found: Found, host: Links, holders: Holders
 ) -> Iterator[Concerning]:
-    on_host = host.all()
-    for record in holders.journal(request).all():
-        if _concerns(record, found, conf):
-            yield Concerning(record, record.on_host(on_host) is not None, is_alive(record))
+    concerning = [record for record in holders.journal(request).all() if _concerns(record, found, conf)]
+    on_host = host.all() if concerning else []
+    for record in concerning:
+        yield Concerning(record, record.on_host(on_host) is not None, is_alive(record))
 
 
 def is_known(conf: HostDeviceConf, host: Links, journal: Journal[HostDeviceRecord]) -> bool:
