@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cache
 from typing import TypeVar
 
 from cni.protocol.errors import InvalidNetns
@@ -84,6 +84,7 @@ class Netns:
             os.close(home)
 
 
+@cache
 def boot_id() -> str:
     """Return the text that this boot has and no other; a namespace's identity begins with it."""
     with open(_BOOT_ID, encoding="ascii") as file:
@@ -142,12 +143,19 @@ def opened_if_present(path: str) -> Iterator[Netns | None]:
         yield netns
 
 
+class _OwnNetns(Netns):
+    """The namespace that the thread is in anyway."""
+
+    def run(self, work: Callable[[], T]) -> T:
+        return work()
+
+
 @contextmanager
 def own() -> Iterator[Netns]:
     """Open the namespace that this thread is in: the host's."""
     fd = os.open(_OWN_NETNS, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        yield Netns(_OWN_NETNS, fd)
+        yield _OwnNetns(_OWN_NETNS, fd)
     finally:
         os.close(fd)
 
@@ -164,8 +172,8 @@ def refuse_own_namespace(request: Request) -> None:
     """
     if request.variable("CNI_NETNS_OVERRIDE").lower() in ("1", "true"):
         return
-    with opened_if_present(request.netns) as sandbox:
-        is_own = sandbox and os.path.samestat(os.fstat(sandbox.fd), Path(_OWN_NETNS).stat())
+    with opened_if_present(request.netns) as sandbox, own() as here:
+        is_own = sandbox and os.path.sameopenfile(sandbox.fd, here.fd)
     if is_own:
         raise InvalidNetns(
             f'CNI_NETNS "{request.netns}" is the namespace that the plugin itself runs in',
