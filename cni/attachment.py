@@ -43,7 +43,7 @@ class Attaching(Generic[R]):
         self.record = record
 
     def made(self, **taken: Any) -> None:
-        """Record, durably, what was made, and that the IPAM plugin's DEL is owed from now on.
+        """Record what was made, and that the IPAM plugin's DEL is owed from now on.
 
         The spec wants that DEL even if the IPAM's own ADD fails.
         """

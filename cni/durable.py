@@ -1,11 +1,12 @@
-"""Files that are whole or absent, whatever happens while they are written.
+"""Files that are whole or absent, whoever is killed while they are written.
 
-What is new is written and synced without a name and then linked to its place, so that a killed writer
-leaves nothing; what replaces another is written beside it and renamed. Directories are made when needed
-and go when they are empty, up to a root that stays.
+What is new is written without a name and then linked to its place, so that a killed writer leaves nothing;
+what replaces another is written beside it and renamed. Directories are made when needed and go when they
+are empty, up to a root that stays.
 
-A loss of power ends every sandbox, so what an ADD takes need not survive one: it must only be whole or
-absent. What must not come back, and what must be there after a restart, is synced with its directory.
+A loss of power ends every sandbox, so what an ADD takes need not survive one and is not synced: a file of
+the last half minute may be empty after it, which no writer of ours leaves. What must be there
+after a restart is lasting: synced, with its directory. So is a directory from which something must stay gone.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from threading import get_native_id
+from typing import TypeVar
+
+T = TypeVar("T")
 
 DEFAULT_STATE_DIR = "/var/lib/cni/podrail"
 DEFAULT_RUN_DIR = "/run/podrail"
@@ -42,19 +46,21 @@ def component(name: str) -> str:
     return name if len(encoded) <= _MAX_COMPONENT else hashlib.sha256(encoded).hexdigest()
 
 
-def create(path: Path, data: bytes, root: Path) -> None:
+def create(path: Path, data: bytes, root: Path, *, is_synced: bool = False) -> None:
     """Write a file that must not exist yet; only its owner may read it.
+
+    If it is synced, a loss of power leaves it whole or absent, never empty.
 
     Raises:
         FileExistsError: it does; it stays as it is.
         OSError: nothing was written.
     """
     with _failures_named(path, root):
-        _insist(_create, path, data)
+        _insist(lambda: _create(path, data, is_synced), path.parent)
 
 
 class Draft:
-    """A file that is written and synced, and has no name yet."""
+    """A file that is written and has no name yet."""
 
     def __init__(self, source: str) -> None:
         self._source = source
@@ -83,36 +89,33 @@ class Draft:
 
 
 @contextmanager
-def drafted(folder: Path, data: bytes, root: Path, *, is_synced: bool = True) -> Iterator[Draft]:
-    """Write a file, durably, that is to get names on the file system of `folder`, which is made if needed.
+def drafted(folder: Path, data: bytes, root: Path) -> Iterator[Draft]:
+    """Write a file that is to get names on the file system of `folder`, which is made if needed.
 
     Without names when the block ends, nothing of it is left.
     """
     with ExitStack() as stack:
         with _failures_named(folder / "draft", root):
-            fd, source = _opened_draft(folder, stack)
-            _fill(fd, data, is_synced=is_synced)
+            fd, source = _insist(lambda: _opened_draft(folder, stack), folder)
+            _fill(fd, data)
         yield Draft(source if source.startswith("/") else str(folder / source))
 
 
 def _opened_draft(folder: Path, stack: ExitStack) -> tuple[int, str]:
-    for _ in range(_TRIES):
-        with suppress(FileNotFoundError):
-            make_directory(folder)
-            opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            stack.callback(os.close, opened)
-            return stack.enter_context(_draft(opened, "draft"))
-    raise _removed_again_and_again(folder)
+    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    stack.callback(os.close, opened)
+    return stack.enter_context(_draft(opened, "draft"))
 
 
-def replace(path: Path, data: bytes, root: Path, *, is_synced: bool = True, is_lasting: bool = False) -> None:
+def replace(
+    path: Path, data: bytes, root: Path, *, is_synced: bool = False, is_lasting: bool = False
+) -> None:
     """Write a file in the place of what may be there.
 
-    A loss of power leaves one or the other; the new one for sure if that is to last, and anything if it is
-    not synced.
+    If it is synced, a loss of power leaves one or the other whole; the new one for sure if that is to last.
     """
     with _failures_named(path, root):
-        _insist(lambda path, data: _replace(path, data, is_synced), path, data)
+        _insist(lambda: _replace(path, data, is_synced or is_lasting), path.parent)
         if is_lasting:
             sync_directory(path.parent)
 
@@ -172,14 +175,14 @@ def _failures_named(path: Path, root: Path) -> Iterator[None]:
         raise
 
 
-def _insist(write: Callable[[Path, bytes], None], path: Path, data: bytes) -> None:
-    """Make a file's directory and write; another process may remove the directory in between."""
+def _insist(write: Callable[[], T], folder: Path) -> T:
+    """Write a file, and make its directory if there is none; another process may remove that just then."""
     for _ in range(_TRIES):
         with suppress(FileNotFoundError):
-            make_directory(path.parent)
-            write(path, data)
-            return
-    raise _removed_again_and_again(path.parent)
+            return write()
+        with suppress(FileNotFoundError):
+            make_directory(folder)
+    raise FileNotFoundError(errno.ENOENT, "the directory is removed again and again", str(folder))
 
 
 def make_directory(folder: Path) -> None:
@@ -195,15 +198,11 @@ def make_directory(folder: Path) -> None:
                 raise
 
 
-def _removed_again_and_again(folder: Path) -> FileNotFoundError:
-    return FileNotFoundError(errno.ENOENT, "the directory is removed again and again", str(folder))
-
-
-def _create(path: Path, data: bytes) -> None:
+def _create(path: Path, data: bytes, is_synced: bool) -> None:
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         with _draft(folder, path.name) as (fd, source):
-            _fill(fd, data)
+            _fill(fd, data, is_synced=is_synced)
             # With directories given it is linkat, which follows the link below /proc.
             os.link(source, path.name, src_dir_fd=folder, dst_dir_fd=folder)
     finally:
@@ -235,8 +234,8 @@ def _draft(folder: int, name: str) -> Iterator[tuple[int, str]]:
 
 def _replace(path: Path, data: bytes, is_synced: bool) -> None:
     draft = path.parent / f".{path.name}.{get_native_id()}"
+    fd = os.open(draft, _NEW, 0o600)
     try:
-        fd = os.open(draft, _NEW, 0o600)
         try:
             _fill(fd, data, is_synced=is_synced)
         finally:
@@ -248,7 +247,7 @@ def _replace(path: Path, data: bytes, is_synced: bool) -> None:
         raise
 
 
-def _fill(fd: int, data: bytes, *, is_synced: bool = True) -> None:
+def _fill(fd: int, data: bytes, *, is_synced: bool = False) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]

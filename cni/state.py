@@ -94,7 +94,7 @@ class Journal(Generic[R]):
         self._root = self._state / "attachments" / plugin
 
     def begin(self, record: R) -> None:
-        """Write the record of a new attachment, durably and only if there is none.
+        """Write the record of a new attachment, whole and only if there is none.
 
         Raises:
             AttachmentExists: it has one.
@@ -111,7 +111,7 @@ class Journal(Generic[R]):
             ) from error
 
     def update(self, record: R) -> None:
-        """Replace the record of an attachment, durably."""
+        """Replace the record of an attachment in one step."""
         durable.replace(self._path(record.network, *record.key), _encoded(record), self._state)
 
     def find(self, network: str, container_id: str, ifname: str) -> R | None:
@@ -119,12 +119,19 @@ class Journal(Generic[R]):
         path = self._path(network, container_id, ifname)
         record = self._read(path)
         if record is None and path.exists():
-            aside = path.with_suffix(".corrupt")
-            path.rename(aside)
-            note(self._plugin, f"it was set aside as {aside}")
+            self._set_aside(path)
         if record and (record.network, *record.key) == (network, container_id, ifname):
             return record
         return None
+
+    def _set_aside(self, path: Path) -> None:
+        if path.stat().st_size == 0:  # as a loss of power leaves what was just written
+            path.unlink()
+            note(self._plugin, "it was empty, and is removed")
+            return
+        aside = path.with_suffix(".corrupt")
+        path.rename(aside)
+        note(self._plugin, f"it was set aside as {aside}")
 
     def look(self, network: str, container_id: str, ifname: str) -> R | None:
         """Return an attachment's record as `find` does, and change nothing."""

@@ -61,6 +61,15 @@ class AddressTree:
             durable.prune(mark.parent, self.root)
         durable.remove(self.path(number), self.root)
 
+    def remove_empty(self) -> None:
+        """Remove addresses' files that hold nothing."""
+        for block in _listed(self.root / "addresses"):
+            with os.scandir(self.root / "addresses" / block) as entries:
+                names = [entry.name for entry in entries if entry.stat().st_size == 0]
+            for number in map(self._read, names):
+                if number is not None:
+                    self.remove(number)
+
     def next_free(self, first: int, last: int) -> int | None:
         """Return the lowest number from `first` to `last` that has no file, None if all have one."""
         level = 1

@@ -26,6 +26,7 @@ from cni.protocol.errors import CniError, Code, all_of
 from cni.protocol.failures import collected
 from cni.protocol.notes import note
 from cni.undo import undo_on_error, uninterrupted
+from ipam.after_boot import is_looked_through, look_through
 from ipam.allocator import Held, Numbers, lowest_free
 from ipam.pool import Allocation, Claim, Owner, PoolKey
 from ipam.pool_files import PoolFiles, decoded, described, encoded, sweep
@@ -144,12 +145,16 @@ class FileStore:
                 if holder and not (found and found.owner and found.owner.is_same_holder(owner)):
                     refused[address] = holder
                 elif not found:
-                    with durable.drafted(self.root, encoded(owner), self.top, is_synced=False) as draft:
+                    with durable.drafted(self.root, encoded(owner), self.top) as draft:
                         pool.link(owner, [*pool.linked(owner), number])
                         pool.tree.add(number, draft)
                         pool.reservations.add(number, draft)
         os.sync()
         return refused
+
+    @property
+    def _lock(self) -> Path:
+        return self.root / "lock"
 
     def _pool(self, key: PoolKey) -> PoolFiles:
         return PoolFiles(self.root, key)
@@ -157,8 +162,9 @@ class FileStore:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """Keep every other change out; what is empty afterwards goes, the lock's file too."""
-        lock = self.root / "lock"
-        with locked(lock):
+        with locked(self._lock):
+            if not is_looked_through(self._lock):
+                look_through(self.root, self._lock)
             try:
                 yield
             finally:
@@ -166,7 +172,7 @@ class FileStore:
                 if not (self.root / "pools").exists():
                     sweep(self.root / "reservations")
                 if not any((self.root / name).exists() for name in ("pools", "reservations", "corrupt")):
-                    lock.unlink(missing_ok=True)
+                    self._lock.unlink(missing_ok=True)
                     durable.prune(self.root, self.top)
 
     def _release(
@@ -312,7 +318,7 @@ class FileStore:
                 continue
             address = pool.address(number)
             aside = self.root / "corrupt" / pool.key.name / str(address)
-            durable.replace(aside, data, self.root)
+            durable.replace(aside, data, self.root, is_synced=True)
             note(owner.name, f"the entry {path} cannot be read; it was set aside as {aside}")
             proven = self.witness(pool.key, owner)
             if proven and pool.is_linked_once(number):
@@ -326,7 +332,7 @@ class FileStore:
         faults = [
             f"the entry {path} cannot be read"
             for path, data in read
-            if data is not None and not decoded(data)
+            if data is not None and not decoded(data) and (data or is_looked_through(self._lock))
         ]
         for folder in sorted((self.root / "pools").glob("[!.]*")):
             # A killed claim may leave a pool that has neither; its owner's next call goes on from there.

@@ -76,9 +76,11 @@ class PoolFiles:
             return
         if data is not None and described_as is None:
             _refuse_newer(path, data)
-            durable.replace(self.root / "corrupt" / self.folder.name / "pool.json", data, self.root)
+            durable.replace(
+                self.root / "corrupt" / self.folder.name / "pool.json", data, self.root, is_synced=True
+            )
             note(self.key.name, f"{path} could not be read; it was set aside and written anew")
-        durable.replace(path, _line({"format": FORMAT, **self.key.to_json()}), self.root)
+        durable.replace(path, _line({"format": FORMAT, **self.key.to_json()}), self.root, is_synced=True)
 
     def allocation(self, number: int) -> Allocation | None:
         data = durable.read(self.tree.path(number))
@@ -222,6 +224,13 @@ class PoolFiles:
         """Return where the owner's link is, and where it was before its pod was known."""
         names = dict.fromkeys((owner.name, Owner(owner.container_id, owner.ifname).name))
         return [self.folder / "owners" / durable.component(quote(name, safe="@+:,= ")) for name in names]
+
+
+def remove_dangling(owners: Path) -> None:
+    """Remove links that lead to no address."""
+    for path in durable.listed(owners, "[!.]*"):
+        if not any((owners / target).exists() for target in _targets(path)):
+            path.unlink(missing_ok=True)
 
 
 def _beside(path: Path) -> Path:

@@ -38,7 +38,8 @@ class Reservations:
         """
         path = self._folder / address
         try:
-            durable.create(path, "\n".join((*owner, "")).encode("utf-8", "surrogateescape"), self.state)
+            data = "\n".join((*owner, "")).encode("utf-8", "surrogateescape")
+            durable.create(path, data, self.state, is_synced=True)
         except FileExistsError as error:
             holder = _owner(path)
             if holder == owner:

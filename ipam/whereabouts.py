@@ -134,7 +134,7 @@ def _recorded(
     asked: Asked,
     patience: Patience,
 ) -> tuple[Holding, bool]:
-    """Record, durably, which pools are asked; what an earlier call asked stays owed.
+    """Record which pools are asked; what an earlier call asked stays owed.
 
     Tell too whether there was no record before.
     """

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from cni.boot import boot_id
 from cni.daemon.job import Job
 from cni.host import netns
 from cni.host.mounts import Mounts
@@ -40,7 +41,7 @@ def find(environment: Mapping[str, str], mounts: Mounts | None) -> Iterator[Orph
 
     Outer attachments come before those that they are made of, which are then gone with them.
     """
-    boot = netns.boot_id()
+    boot = boot_id()
     existing: frozenset[str] | None = None
     for record in sorted(_records(environment), key=lambda record: record.created):
         if _found(record, environment) is None:

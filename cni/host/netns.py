@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import cache
 from typing import TypeVar
 
+from cni.boot import boot_id
 from cni.protocol.errors import InvalidNetns
 from cni.protocol.request import Request
 
@@ -28,7 +28,6 @@ _SO_NETNS_COOKIE = 71
 _OWN_NETNS = "/proc/thread-self/ns/net"
 # What open(2) says of a path where no namespace can be; ENXIO: it is a socket.
 _NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO)
-_BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 T = TypeVar("T")
 
@@ -82,13 +81,6 @@ class Netns:
                 _setns(home)
         finally:
             os.close(home)
-
-
-@cache
-def boot_id() -> str:
-    """Return the text that this boot has and no other; a namespace's identity begins with it."""
-    with open(_BOOT_ID, encoding="ascii") as file:
-        return file.read().strip()
 
 
 @contextmanager

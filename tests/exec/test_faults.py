@@ -103,6 +103,10 @@ def _faults(it: Scene, calls: Sequence[Call], *, exhaustive: bool) -> Iterator[F
         elif call.name in _FILE_OPERATIONS and is_on_state:
             # A directory that is not there or not empty stays as it is, whatever the refusal is called.
             is_minor = call.name == "rmdir" and ") = -1 " in call.arguments
+            # A store that does not know that it was looked through is only looked through again.
+            is_minor |= call.path.endswith("/ipam/lock") and (
+                "O_TRUNC" in call.arguments or call.name == "write"
+            )
             for error in ("ENOSPC", "EIO") if exhaustive else ("ENOSPC",):
                 yield Fault(call, error, is_minor=is_minor)
 

@@ -1,8 +1,9 @@
-"""Power that fails during a call: what the disk has by then is the state before or after, nothing between.
+"""Power that fails during a call: what the disk has by then becomes the state before or after.
 
 The state lies on an ext4 file system in an image. Before each change that a call makes, and after its last,
-the image is copied as the disk has it, without what the kernel has not written yet; then each copy is mounted
-in its place, as after a restart, and is looked at.
+the image is copied as the disk has it: without what the kernel has not written yet, or with the names that
+it has written before the contents, or with all. Then each copy is mounted in its place, under another
+boot ID, as after a restart, and is looked at.
 """
 
 from __future__ import annotations
@@ -13,18 +14,23 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
+from cni import durable
+from cni.boot import boot_id
 from cni.protocol.plugin import run
 from cni.protocol.request import Request
 from cni.protocol.signals import again_in_time
 from tests.support.processes import forked, status_of
 from tests.support.world import BIN
 
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _CHANGES = {"os.link", "os.symlink", "os.rename", "os.remove", "os.mkdir", "os.rmdir"}
 _POD = "IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME={}"
 _IPAM = {"type": "whereabouts", "datastore": "file", "range": "10.1.0.0/24"}
@@ -45,8 +51,11 @@ class Disk:
     def unmount(self) -> None:
         subprocess.run(["umount", str(self.place)], check=True, capture_output=True)
 
-    def copies(self, work: Callable[[], object], folder: Path) -> list[Path]:
-        """Do something; return the images of the disk before each change of it and after the last."""
+    def copies(self, work: Callable[[], object], folder: Path, written: Callable[[Path], None]) -> list[Path]:
+        """Do something; return the images of the disk before each change of it and after the last.
+
+        `written` lets the kernel write so much before each.
+        """
         folder.mkdir()
 
         def watched() -> int:
@@ -55,6 +64,7 @@ class Disk:
             def copy() -> None:
                 nonlocal taken
                 taken += 1
+                written(self.place)
                 shutil.copyfile(self.image, folder / f"{taken:03}")
 
             def hook(event: str, arguments: tuple[Any, ...]) -> None:
@@ -106,21 +116,44 @@ def given(disk: Disk, pod: str) -> str:
     return str(answer["ips"][0]["address"])
 
 
+def entries(disk: Disk) -> list[Path]:
+    return list((disk.place / "podrail" / "ipam").glob("pools/*/addresses/*/[!.]*"))
+
+
 def held(disk: Disk) -> dict[str, str]:
-    """Return the entries that are on the disk, whole, with the pods that hold them."""
-    entries = (disk.place / "podrail" / "ipam").glob("pools/*/addresses/*/[!.]*")
-    return {path.name: json.loads(path.read_text())["podref"] for path in entries}
+    """Return the entries that are on the disk, all whole, with the pods that hold them."""
+    return {path.name: json.loads(path.read_text())["podref"] for path in entries(disk)}
+
+
+def held_after_a_restart(disk: Disk) -> dict[str, str]:
+    """Return what is held once any call has looked at the store, which STATUS finds sound before."""
+    status, answer = call(disk, "STATUS", "none")
+    assert status == 0, answer
+    assert call(disk, "DEL", "none") == (0, {})
+    return held(disk)
 
 
 def assert_sound(disk: Disk) -> None:
-    """Nothing is torn, and when all pods are gone nothing is left."""
-    status, answer = call(disk, "STATUS", "none")
-    assert status == 0, answer
+    """No address is given twice, and when all pods are gone nothing is left."""
     assert given(disk, "next") not in {f"{address}/24" for address in held(disk)} - {given(disk, "next")}
     for pod in ("web", "first", "next"):
         assert call(disk, "DEL", pod) == (0, {})
     left = [path for path in (disk.place / "podrail").rglob("*") if path.is_file()]
     assert left == []
+
+
+@contextmanager
+def another_boot(folder: Path) -> Iterator[None]:
+    """Within the block, the machine has another boot ID."""
+    told = folder / "boot_id"
+    told.write_text(f"{uuid4()}\n")
+    subprocess.run(["mount", "--bind", str(told), str(BOOT_ID)], check=True)
+    boot_id.cache_clear()
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(BOOT_ID)], check=True)
+        boot_id.cache_clear()
 
 
 def each_restart(disk: Disk, images: list[Path], look: Callable[[bool], None]) -> None:
@@ -130,48 +163,63 @@ def each_restart(disk: Disk, images: list[Path], look: Callable[[bool], None]) -
         for image in images:
             disk.mount(image)
             try:
-                look(image == images[-1])
+                with another_boot(disk.place.parent):
+                    look(image == images[-1])
             finally:
                 disk.unmount()
     finally:
         disk.mount()
 
 
-@pytest.mark.parametrize("others", [(), ("first",)], ids=["in-an-empty-store", "beside-another-pod"])
-def test_an_add_is_on_the_disk_or_not(disk: Disk, tmp_path: Path, others: tuple[str, ...]) -> None:
+WRITTEN = {
+    "nothing": lambda _place: None,
+    "names": durable.sync_directory,  # the file system's journal, and no contents of files
+    "all": lambda _place: os.sync(),
+}
+
+
+@pytest.mark.parametrize(
+    ("others", "written"), [((), "nothing"), ((), "names"), (("first",), "names"), (("first",), "all")]
+)
+def test_an_add_is_on_the_disk_or_not(
+    disk: Disk, tmp_path: Path, others: tuple[str, ...], written: str
+) -> None:
     for pod in others:
         given(disk, pod)
     before = held(disk)
     os.sync()
-    images = disk.copies(lambda: given(disk, "web"), tmp_path / "images")
+    images = disk.copies(lambda: given(disk, "web"), tmp_path / "images", WRITTEN[written])
     after = before | {f"10.1.0.{len(before) + 1}": "default/web"}
     assert len(images) > 5
-    seen = []
+    seen, torn = [], []
 
     def look(_is_answered: bool) -> None:  # no pod lives then: nothing is lost with an address of theirs
-        found = held(disk)
+        torn.extend(path for path in entries(disk) if path.stat().st_size == 0)
+        found = held_after_a_restart(disk)
         seen.append(found)
         assert found in (before, after)
         assert_sound(disk)
 
     each_restart(disk, images, look)
     assert seen[0] == before
+    assert bool(torn) == (written == "names")
+    assert (after in seen) == (written == "all")
 
 
-@pytest.mark.parametrize("others", [(), ("first",)], ids=["of-the-last-pod", "beside-another-pod"])
+@pytest.mark.parametrize(("others", "written"), [((), "nothing"), ((), "names"), (("first",), "all")])
 def test_a_delete_is_on_the_disk_or_not_and_once_answered_it_is(
-    disk: Disk, tmp_path: Path, others: tuple[str, ...]
+    disk: Disk, tmp_path: Path, others: tuple[str, ...], written: str
 ) -> None:
     for pod in (*others, "web"):
         given(disk, pod)
     before = held(disk)
     os.sync()
-    images = disk.copies(lambda: call(disk, "DEL", "web"), tmp_path / "images")
+    images = disk.copies(lambda: call(disk, "DEL", "web"), tmp_path / "images", WRITTEN[written])
     after = {address: pod for address, pod in before.items() if pod != "default/web"}
     assert len(images) > 4
 
     def look(is_answered: bool) -> None:
-        found = held(disk)
+        found = held_after_a_restart(disk)
         assert found == after if is_answered else found in (before, after)
         assert_sound(disk)
 
@@ -179,7 +227,7 @@ def test_a_delete_is_on_the_disk_or_not_and_once_answered_it_is(
 
 
 def test_an_add_after_a_restart_gets_what_the_lost_one_had(disk: Disk, tmp_path: Path) -> None:
-    images = disk.copies(lambda: given(disk, "web"), tmp_path / "images")
+    images = disk.copies(lambda: given(disk, "web"), tmp_path / "images", WRITTEN["names"])
 
     def look(_is_answered: bool) -> None:
         assert given(disk, "web") == "10.1.0.1/24"

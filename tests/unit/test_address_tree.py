@@ -19,7 +19,7 @@ from tests.support.killing import killed_before
 
 
 def add(tree: AddressTree, number: int) -> None:
-    with durable.drafted(tree.root, b"", tree.root, is_synced=False) as draft:
+    with durable.drafted(tree.root, b"", tree.root) as draft:
         tree.add(number, draft)
 
 

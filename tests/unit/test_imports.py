@@ -17,7 +17,8 @@ ROOT = Path(__file__).parents[2]
 ALLOWED = {
     "cni.protocol": set(),
     "cni.frames": set(),
-    "cni.host": {"cni.protocol", "cni.frames"},
+    "cni.boot": set(),
+    "cni.host": {"cni.protocol", "cni.boot", "cni.frames"},
     "cni.kube": {"cni.protocol"},
     "cni.durable": set(),
     "cni.locks": {"cni.protocol", "cni.durable"},
@@ -55,6 +56,7 @@ ALLOWED = {
     },
     "cni.plugins.sriov": {
         "cni.protocol",
+        "cni.boot",
         "cni.host",
         "cni.state",
         "cni.attachment",
@@ -76,7 +78,7 @@ ALLOWED = {
         "cni.locks",
         "cni.log_file",
     },
-    "cni.daemon": {"cni.protocol", "cni.host", "cni.state", "cni.durable", "cni.command"},
+    "cni.daemon": {"cni.protocol", "cni.boot", "cni.host", "cni.state", "cni.durable", "cni.command"},
     "cni.cli": {
         "cni.protocol",
         "cni.host",
@@ -89,6 +91,7 @@ ALLOWED = {
     "cni.entry": {"cni.protocol", "cni.host", "cni.cli"},
     "ipam": {
         "cni.protocol",
+        "cni.boot",
         "cni.kube",
         "cni.frames",
         "cni.durable",

@@ -183,7 +183,6 @@ def test_foreign_files_are_no_records_and_stay(state: Path) -> None:
 @pytest.mark.parametrize(
     "data",
     [
-        pytest.param(b"", id="empty"),
         pytest.param(b"{", id="cut-short"),
         pytest.param(b"\xff\xfe", id="no-text"),
         pytest.param(b"[]", id="no-object"),
@@ -210,6 +209,19 @@ def test_a_damaged_record_is_set_aside_and_told(
     ]
     own.begin(record("pod-1"))
     assert len(own.all("rail")) == 2
+
+
+def test_an_empty_record_is_what_a_loss_of_power_left_and_goes(
+    state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = journal(state)
+    own.begin(record("pod-1"))
+    place(state).write_bytes(b"")
+    assert own.find("rail", "pod-1", "net1") is None
+    assert [path for path in state.rglob("*") if path.is_file()] == []
+    assert "it was empty, and is removed" in capsys.readouterr().err
+    own.begin(record("pod-1"))
+    assert len(own.all("rail")) == 1
 
 
 def test_what_a_later_release_added_to_a_record_is_no_damage(state: Path) -> None:

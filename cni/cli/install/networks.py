@@ -67,7 +67,7 @@ def write(conf: Path, target: Path, *, keeping: bool) -> str:
     if keeping:
         keep(target)
     target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    durable.replace(target, data, target.parent)
+    durable.replace(target, data, target.parent, is_lasting=True)
     target.chmod(0o600)
     return f"installed; what was there is kept as {target.name}{KEPT}" if keeping else "installed"
 

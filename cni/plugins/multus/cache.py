@@ -112,7 +112,7 @@ class Cache:
     # -- libcni's results ------------------------------------------------------------------------
 
     def write_result(self, container_id: str, netns: str, called: Called) -> None:
-        """Keep what a delegate got and answered, as libcni does; the journal has it durably in the end."""
+        """Keep what a delegate got and answered, as libcni does; the journal has it too in the end."""
         pairs = [pair.split("=", 1) for pair in called.cni_args.split(";") if "=" in pair]
         kept = {
             "kind": _KIND,
@@ -126,7 +126,7 @@ class Cache:
             "result": called.result,
         }
         path = self._result_path(called.chain.name, container_id, called.ifname)
-        durable.replace(path, json.dumps(kept).encode(), self.folder, is_synced=False)
+        durable.replace(path, json.dumps(kept).encode(), self.folder)
 
     def result(self, network: str, container_id: str, ifname: str) -> Called | None:
         """Return a delegate's call as libcni kept it; None if it did not, or it cannot be read."""

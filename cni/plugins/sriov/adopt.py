@@ -11,6 +11,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from cni import durable, locks
+from cni.boot import boot_id
 from cni.device.moving import arrived
 from cni.device.record import Device
 from cni.device.restore import restore
@@ -205,7 +206,7 @@ def _record(request: Request, cache: _Cache) -> SriovRecord:
     return SriovRecord.of(
         request,
         "sriov",
-        f"{netns.boot_id()}/sriov-cni",
+        f"{boot_id()}/sriov-cni",
         vf=vf,
         incarnation=discovery.SYSFS.incarnation(BusDevice("pci", vf)),
         wanted=cache.changed,

@@ -7,9 +7,9 @@ import time
 from collections.abc import Mapping
 
 from cni import locks
+from cni.boot import boot_id
 from cni.host.link_messages import RTNLGRP_LINK
 from cni.host.links import KernelRefused, Link, Links, PhysicalFunction
-from cni.host.netns import boot_id
 from cni.host.sysfs import BusDevice
 from cni.host.vf import VfSettings
 from cni.plugins.sriov import discovery
