@@ -34,8 +34,9 @@ def cases(workshop: Path) -> dict[str, Case]:
     host_local = {"type": "host-local", "ranges": subnet, "dataDir": str(workshop / "leases")}
     static = _macvlan(STATIC)
     device = {"type": "host-device", "device": "dev0"}
-    multus = {"type": "multus", "delegates": [_delegate(WHEREABOUTS)]}
-    stand_in = {"type": "multus", "delegates": [_delegate(host_local)], "cniDir": str(workshop / "multus")}
+    caches = str(workshop / "multus"), str(workshop / "stand-in")
+    multus = {"type": "multus", "delegates": [_delegate(WHEREABOUTS)], "cniDir": caches[0]}
+    stand_in = {"type": "multus", "delegates": [_delegate(host_local)], "cniDir": caches[1]}
     return {
         "macvlan + static": Case(static, static),
         "macvlan + whereabouts (file) / host-local": Case(_macvlan(WHEREABOUTS), _macvlan(host_local)),

@@ -12,7 +12,7 @@ from typing import Any
 
 from cni.protocol import registry, versions
 from cni.protocol.config import unknown_keys
-from cni.protocol.errors import CniError
+from cni.protocol.errors import CniError, Code
 from cni.protocol.request import Request
 from cni.protocol.result import Result
 
@@ -70,6 +70,21 @@ class Planning:
 
     def take(self, kind: str, name: str) -> None:
         self._taken.setdefault(kind, set()).add(name)
+
+    def take_device(self, kind: str, name: str) -> None:
+        """Take what only one attachment can have.
+
+        Raises:
+            CniError: code 104, an earlier step of the same plan would have it.
+        """
+        if name in self.taken(kind):
+            raise CniError(
+                f'the {kind} "{name}" is in use',
+                why="An earlier network of the same pod takes it.",
+                fix=f"Name another {kind} in one of them, or let the device plugin choose.",
+                code=Code.DEVICE_IN_USE,
+            )
+        self.take(kind, name)
 
 
 def plan(plugin_type: str, request: Request, planning: Planning) -> Plan:

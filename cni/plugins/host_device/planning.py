@@ -13,7 +13,6 @@ from cni.plugins.host_device.config import HostDeviceConf
 from cni.plugins.host_device.finding import Found
 from cni.plugins.host_device.holders import look
 from cni.plugins.host_device.plugin import ATTACHMENTS, description
-from cni.protocol.errors import CniError, Code
 from cni.protocol.planning import Plan, Planning
 from cni.protocol.request import Request
 from cni.protocol.result import Interface, prev_result
@@ -39,7 +38,7 @@ def plan(request: Request, conf: HostDeviceConf, planning: Planning) -> Plan:
         address = found.bus_device.address if found.bus_device else ""
         mtu = found.link.mtu if found.link else 0
         facts = {"device": name, "bus address": address, "mtu": mtu}
-    _take(planning, name)
+    planning.take_device("device", name)
     made = Plan(
         "host-device",
         request.network.name,
@@ -59,19 +58,3 @@ def _name(found: Found) -> str:
 
 def _of_device(device: Device, request: Request) -> Interface:
     return Interface(name=request.ifname, mac=device.mac or None, sandbox=request.netns)
-
-
-def _take(planning: Planning, name: str) -> None:
-    """Refuse a device that an earlier step of the same plan would have moved.
-
-    Raises:
-        CniError: code 104.
-    """
-    if name in planning.taken("device"):
-        raise CniError(
-            f'the device "{name}" is in use',
-            why="An earlier network of the same pod takes it.",
-            fix="Name another device in one of them.",
-            code=Code.DEVICE_IN_USE,
-        )
-    planning.take("device", name)

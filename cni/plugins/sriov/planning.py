@@ -16,7 +16,6 @@ from cni.plugins.sriov.plugin import description, program_mac
 from cni.plugins.sriov.record import SriovRecord
 from cni.plugins.sriov.refusals import check_possible
 from cni.plugins.sriov.taking import Taken, look
-from cni.protocol.errors import CniError, Code
 from cni.protocol.planning import Plan, Planning
 from cni.protocol.request import Request
 from cni.protocol.result import prev_result
@@ -38,7 +37,7 @@ def plan(request: Request, conf: SriovConf, planning: Planning) -> Plan:
         host = stack.enter_context(Links(stack.enter_context(netns.own()), "on the host"))
         left = left_by(vf, request, Journal(SriovRecord, "sriov", request.environment), host)
         taken = look(conf, wanted, host)
-    _take(planning, vf.address)
+    planning.take_device("VF", vf.address)
     if left:
         open_: tuple[str, ...] = (f"{left.attachment} left the VF, which is restored first",)
     else:
@@ -72,19 +71,3 @@ def _facts(conf: SriovConf, wanted: VfSettings, taken: Taken) -> dict[str, objec
     if conf.moves_rdma:
         told["RDMA device"] = taken.to_remember["rdma"].name
     return told
-
-
-def _take(planning: Planning, address: str) -> None:
-    """Refuse a VF that an earlier step of the same plan would have.
-
-    Raises:
-        CniError: code 104.
-    """
-    if address in planning.taken("vf"):
-        raise CniError(
-            f"VF {address} is in use",
-            why="An earlier network of the same pod takes it.",
-            fix="Let the device plugin choose another VF, or name another one.",
-            code=Code.DEVICE_IN_USE,
-        )
-    planning.take("vf", address)
