@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import cycle
 from typing import Protocol, Self
 
 from ipam.ranges import Range
@@ -38,16 +39,17 @@ def lowest_free(range_: Range, held: Sequence[Held]) -> int | None:
 
 
 def _free_in_all(first: int, last: int, held: Sequence[Held]) -> int | None:
-    candidate: int | None = first
-    while candidate is not None:
-        settled = candidate
-        for each in held:
-            candidate = each.next_free(settled, last)
-            if candidate != settled:
-                break
-        else:
-            return settled
-    return None
+    """Ask each in turn, from where the one before it stands, until all agree."""
+    candidate, agreeing = first, 0
+    for each in cycle(held):
+        found = each.next_free(candidate, last)
+        if found is None:
+            return None
+        agreeing = agreeing + 1 if found == candidate else 1
+        candidate = found
+        if agreeing == len(held):
+            break
+    return candidate
 
 
 @dataclass(frozen=True)

@@ -54,16 +54,15 @@ class FileStore:
             self._locked(),
             uninterrupted(),
         ):
-            self._repair(pool, owner)
-            mine = self._mine(pool, wish, owner)
-            kept = self._kept(pool, wish, owner, mine)
+            held = self._held_here(pool, wish, owner)
+            kept = self._kept(pool, wish, owner, [each for each in held if each.address not in wish.taken])
             if kept:
-                claim = self._keep(pool, wish, owner, kept, draft)
+                claim = self._keep(pool, wish, owner, held, kept, draft)
             else:
                 number = self._chosen(pool, wish)
                 undo.callback(self.release, owner, (), [Claim(wish.pool, pool.address(number))])
-                claim = self._take(pool, wish, owner, number, draft)
-            self._settle(pool, wish, owner, mine, claim)
+                claim = self._take(pool, wish, owner, held, number, draft)
+            self._settle(pool, wish, owner, held, claim)
         return claim
 
     def candidate(self, wish: Wish, owner: Owner) -> Ip:
@@ -162,45 +161,45 @@ class FileStore:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """Keep every other change out; what is empty afterwards goes, the lock's file too."""
-        with locked(self._lock):
-            if not is_looked_through(self._lock):
-                look_through(self.root, self._lock)
+        lock, pools = self._lock, self.root / "pools"
+        with locked(lock):
+            if not is_looked_through(lock):
+                look_through(self.root, lock)
             try:
                 yield
             finally:
-                durable.prune(self.root / "pools", self.root)
-                if not (self.root / "pools").exists():
+                durable.prune(pools, self.root)
+                if not pools.exists():
                     sweep(self.root / "reservations")
-                if not any((self.root / name).exists() for name in ("pools", "reservations", "corrupt")):
-                    self._lock.unlink(missing_ok=True)
-                    durable.prune(self.root, self.top)
+                    if not any((self.root / name).exists() for name in ("reservations", "corrupt")):
+                        lock.unlink(missing_ok=True)
+                        durable.prune(self.root, self.top)
 
     def _release(
         self, pool: PoolFiles, named: set[int], owner: Owner, rest: float, *, is_recorded: bool
     ) -> None:
         with self._locked(), uninterrupted():
-            if is_recorded:
-                self._repair(pool, owner)
-            numbers = sorted(named.union(pool.linked(owner)))
+            linked = self._repaired(pool, owner) if is_recorded else pool.linked(owner)
+            numbers = sorted(named.union(linked))
             for number in numbers:
                 self._give_back(pool, number, owner, rest, is_proven=is_recorded and number in named)
             # What another sandbox of the owner holds by now is found through the same link.
-            pool.link(owner, (int(each.address) for each in pool.held_by(owner)))
+            pool.link(owner, _numbers(pool.held_by(owner, linked)))
             pool.wake()
             pool.prune()
         pool.sync_released(*numbers)
 
-    def _mine(self, pool: PoolFiles, wish: Wish, owner: Owner) -> list[Allocation]:
-        """Return what the owner holds in the pool beside what it has of its other ranges."""
-        mine = []
-        for each in pool.held_by(owner):
+    def _held_here(self, pool: PoolFiles, wish: Wish, owner: Owner) -> list[Allocation]:
+        """Return what the owner holds in the pool, and free there what became another's through another."""
+        held = []
+        for each in pool.held_by(owner, self._repaired(pool, owner)):
             if self._is_elsewhere(pool, wish, owner, each):
                 reserver = pool.reserver(int(each.address))
                 note(owner.name, f"{each.address} is held through another pool by {reserver}")
                 self._drop(pool, each)
-            elif each.address not in wish.taken:
-                mine.append(each)
-        return mine
+            else:
+                held.append(each)
+        return held
 
     def _is_elsewhere(self, pool: PoolFiles, wish: Wish, owner: Owner, held: Allocation) -> bool:
         """Tell whether an owner's address has become another's through another pool."""
@@ -215,11 +214,17 @@ class FileStore:
         return found if found and found.owner and found.owner.is_same_holder(owner) else None
 
     def _keep(
-        self, pool: PoolFiles, wish: Wish, owner: Owner, kept: Allocation, draft: durable.Draft
+        self,
+        pool: PoolFiles,
+        wish: Wish,
+        owner: Owner,
+        held: list[Allocation],
+        kept: Allocation,
+        draft: durable.Draft,
     ) -> Claim:
         """Let the owner hold what it holds already under its present container ID."""
         number = int(kept.address)
-        pool.link(owner, [*pool.linked(owner), number])
+        pool.link(owner, [*_numbers(held), number])
         if kept.owner != owner:
             draft.put_at(pool.tree.path(number))
         if wish.is_unique and (kept.owner != owner or not pool.reserver(number)):
@@ -239,25 +244,34 @@ class FileStore:
             raise AddressHeld(wish.wanted, wish.pool, holder)
         return number
 
-    def _take(self, pool: PoolFiles, wish: Wish, owner: Owner, number: int, draft: durable.Draft) -> Claim:
+    def _take(
+        self,
+        pool: PoolFiles,
+        wish: Wish,
+        owner: Owner,
+        held: list[Allocation],
+        number: int,
+        draft: durable.Draft,
+    ) -> Claim:
         pool.begin()
-        pool.link(owner, [*(int(each.address) for each in pool.held_by(owner)), number])
+        pool.link(owner, [*_numbers(held), number])
         pool.tree.add(number, draft)
         if wish.is_unique:
             pool.reservations.add(number, draft)
         return Claim(wish.pool, pool.address(number), is_unique=wish.is_unique)
 
     def _settle(
-        self, pool: PoolFiles, wish: Wish, owner: Owner, mine: list[Allocation], claim: Claim
+        self, pool: PoolFiles, wish: Wish, owner: Owner, held: list[Allocation], claim: Claim
     ) -> None:
-        """Give back what the owner held in the claim's place, and link to no more than it holds."""
-        others = [each for each in mine if each.address != claim.address]
-        for surplus in others[: max(0, len(others) - wish.count + 1)]:
-            note(owner.name, f"gives {surplus.address} back, because it has {claim.address} now")
-            self._drop(pool, surplus, wish.rest)
-        held = [int(each.address) for each in pool.held_by(owner)]
-        if held != pool.linked(owner):
-            pool.link(owner, held)
+        """Give back what the owner held in the claim's place."""
+        others = [each for each in held if each.address not in (*wish.taken, claim.address)]
+        surplus = others[: max(0, len(others) - wish.count + 1)]
+        for each in surplus:
+            note(owner.name, f"gives {each.address} back, because it has {claim.address} now")
+            self._drop(pool, each, wish.rest)
+        if surplus:
+            kept = [each for each in held if each not in surplus]
+            pool.link(owner, [*_numbers(kept), int(claim.address)])
 
     def _held(self, pool: PoolFiles, wish: Wish) -> list[Held]:
         held: list[Held] = [pool.tree]
@@ -309,9 +323,13 @@ class FileStore:
             )
         return PoolExhausted(wish, most_of(pool.owner_names()))
 
-    def _repair(self, pool: PoolFiles, owner: Owner) -> None:
-        """Set aside what cannot be read of the owner's entries, and write what is proven in its place."""
-        for number in pool.linked(owner):
+    def _repaired(self, pool: PoolFiles, owner: Owner) -> list[int]:
+        """Return which entries the owner's link names.
+
+        Those that cannot be read are set aside, and what is proven is written in their place.
+        """
+        linked = pool.linked(owner)
+        for number in linked:
             path = pool.tree.path(number)
             data = durable.read(path)
             if data is None or decoded(data):
@@ -324,6 +342,7 @@ class FileStore:
             if proven and pool.is_linked_once(number):
                 durable.replace(path, encoded(proven), self.root)
                 note(owner.name, f"it was rebuilt from the journal: {address} is held by {proven}")
+        return linked
 
     def _unreadable(self) -> list[str]:
         """Look at as many entries as STATUS has time for."""
@@ -347,6 +366,10 @@ class FileStore:
 
 
 _LOOKED_AT = 2000  # entries; 20 µs each
+
+
+def _numbers(held: Iterable[Allocation]) -> list[int]:
+    return [int(each.address) for each in held]
 
 
 def _has(holder: Owner | None, owner: Owner, is_proven: bool) -> bool:

@@ -45,7 +45,8 @@ class PoolFiles:
 
     @cached_property
     def tree(self) -> AddressTree:
-        return AddressTree(self.folder, self.key.network.version)
+        network = self.key.network
+        return AddressTree(self.folder, network.version, int(network.network_address))
 
     @cached_property
     def reservations(self) -> AddressTree:
@@ -69,18 +70,17 @@ class PoolFiles:
         Raises:
             CniError: code 5, another podrail keeps it in a way that this one does not know.
         """
-        path = self.folder / "pool.json"
+        path, line = self.folder / "pool.json", _line({"format": FORMAT, **self.key.to_json()})
         data = durable.read(path)
-        described_as = described(path)
-        if described_as == self.key:
+        if data == line or _key(data) == self.key:
             return
-        if data is not None and described_as is None:
+        if data is not None and _key(data) is None:
             _refuse_newer(path, data)
             durable.replace(
                 self.root / "corrupt" / self.folder.name / "pool.json", data, self.root, is_synced=True
             )
             note(self.key.name, f"{path} could not be read; it was set aside and written anew")
-        durable.replace(path, _line({"format": FORMAT, **self.key.to_json()}), self.root, is_synced=True)
+        durable.replace(path, line, self.root, is_synced=True)
 
     def allocation(self, number: int) -> Allocation | None:
         data = durable.read(self.tree.path(number))
@@ -89,9 +89,12 @@ class PoolFiles:
         raw = decoded(data) or {}
         return Allocation(self.key, self.address(number), _owner(raw), str(raw.get("since", "")))
 
-    def held_by(self, owner: Owner) -> list[Allocation]:
-        """Return what the owner holds, with whichever sandbox, in the order of its claims."""
-        found = [self.allocation(number) for number in self.linked(owner)]
+    def held_by(self, owner: Owner, linked: Iterable[int] | None = None) -> list[Allocation]:
+        """Return what the owner holds, with whichever sandbox, in the order of its claims.
+
+        `linked` is what its link names, if that has been read.
+        """
+        found = [self.allocation(number) for number in (self.linked(owner) if linked is None else linked)]
         return [each for each in found if each and each.owner and each.owner.is_same_holder(owner)]
 
     def reserver(self, number: int) -> Owner | None:
@@ -111,19 +114,17 @@ class PoolFiles:
 
     def link(self, owner: Owner, numbers: Iterable[int]) -> None:
         """Let the owner's link name these addresses; without any there is none."""
-        targets = [
-            str(Path("..") / self.tree.path(n).relative_to(self.folder)) for n in dict.fromkeys(numbers)
-        ]
+        targets = [f"../{self.tree.place(number)}" for number in dict.fromkeys(numbers)]
         path, *others = self._links(owner)
+        beside = path.with_name(f".{path.name}")
+        beside.unlink(missing_ok=True)
         if not targets:
             path.unlink(missing_ok=True)
         elif _targets(path) != targets:
             durable.make_directory(path.parent)
-            beside = _beside(path)
-            beside.unlink(missing_ok=True)
             _make_link(beside, targets)
             beside.rename(path)
-        for other in (_beside(path), *others):
+        for other in others:
             other.unlink(missing_ok=True)
 
     def is_linked_once(self, number: int) -> bool:
@@ -233,10 +234,6 @@ def remove_dangling(owners: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _beside(path: Path) -> Path:
-    return path.with_name(f".{path.name}")
-
-
 def _targets(path: Path) -> list[str]:
     """Return what a link names, such as `../addresses/10.0.3.0-24/10.0.3.7`; nothing if there is none."""
     with suppress(FileNotFoundError, NotADirectoryError):
@@ -276,8 +273,12 @@ def decoded(data: bytes | None) -> dict[str, Any] | None:
 
 def described(path: Path) -> PoolKey | None:
     """Return which pool a pool.json describes, None if it is absent or cannot be read."""
+    return _key(durable.read(path))
+
+
+def _key(data: bytes | None) -> PoolKey | None:
     with suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raw = json.loads(durable.read(path) or b"")
+        raw = json.loads(data or b"")
         return PoolKey.from_json(raw) if raw["format"] == FORMAT else None
     return None
 

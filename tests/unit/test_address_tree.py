@@ -68,6 +68,7 @@ def test_a_full_block_of_blocks_has_a_mark_of_its_own(folder: Path) -> None:
     block[0].parent.mkdir(parents=True)
     for path in block[:-1]:
         path.touch()
+    add(tree, int(network[0]))  # a search looks at its first address, and then at the marks
     fill(tree, ip_network("10.7.255.0/24"))
     assert (folder / "full/10.0.0.0-8/10.7.0.0-16").exists()
     assert tree.next_free(int(network[0]), int(ip_address("10.8.0.5"))) == int(ip_address("10.8.0.0"))
@@ -75,6 +76,28 @@ def test_a_full_block_of_blocks_has_a_mark_of_its_own(folder: Path) -> None:
     assert not (folder / "full/10.0.0.0-8").exists()
     assert not block[-1].exists()
     assert tree.next_free(int(network[0]), int(network[-1])) == int(ip_address("10.7.255.9"))
+
+
+@pytest.mark.parametrize("text", ["10.0.4.0/23", "fd00::1000/119"])
+def test_the_mark_of_the_lowest_block_says_nothing_of_its_first_address(folder: Path, text: str) -> None:
+    network = ip_network(text)
+    lowest, last = int(network[0]), int(network[-1])
+    tree = AddressTree(folder, network.version, lowest)
+    for number in range(lowest + 1, last + 1):
+        add(tree, number)
+    assert len(marks(tree)) == 2
+    assert tree.next_free(lowest + 1, last + 1) == last + 1
+    assert tree.next_free(lowest, last) == lowest
+    add(tree, lowest)
+    assert len(marks(tree)) == 2
+    assert tree.next_free(lowest, last) is None
+    tree.remove(lowest + 9)
+    assert len(marks(tree)) == 1
+    assert tree.next_free(lowest, last) == lowest + 9
+    tree.remove(lowest)
+    assert tree.next_free(lowest, last) == lowest
+    add(tree, lowest + 9)
+    assert len(marks(tree)) == 2
 
 
 def test_a_missing_mark_is_found_out_by_looking(folder: Path) -> None:
@@ -120,6 +143,7 @@ def test_the_last_of_all_addresses_has_a_place(folder: Path) -> None:
 class AnyOrder(RuleBasedStateMachine):
     """Three blocks, all but full, in which addresses come and go; some of those steps are killed."""
 
+    LOWEST = -1
     TEXT = "10.0.1.0/24 10.0.2.0/24 10.0.3.0/24"
     NUMBERS = st.one_of(
         *(st.integers(int(ip_network(text)[0]), int(ip_network(text)[0]) + 2) for text in TEXT.split())
@@ -127,7 +151,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.tree = AddressTree(Path(tempfile.mkdtemp(dir="/run")), 4)
+        self.tree = AddressTree(Path(tempfile.mkdtemp(dir="/run")), 4, self.LOWEST)
         self.held: set[int] = set()
         for text in self.TEXT.split():
             for number in range(int(ip_network(text)[3]), int(ip_network(text)[-1]) + 1):
@@ -166,7 +190,8 @@ class AnyOrder(RuleBasedStateMachine):
     @invariant()
     def marks_speak_of_full_blocks(self) -> None:
         for network in marks(self.tree).values():
-            assert all(number in self.held for number in range(int(network[0]), int(network[-1]) + 1))
+            numbers = set(range(int(network[0]), int(network[-1]) + 1))
+            assert numbers - self.held <= {self.LOWEST}
 
     @invariant()
     def the_next_free_address_is_the_lowest_without_a_file(self) -> None:
@@ -176,5 +201,13 @@ class AnyOrder(RuleBasedStateMachine):
             assert self.tree.next_free(start, last) == expected
 
 
+class AnyOrderAboveTheLowest(AnyOrder):
+    """The same where the first of these addresses is the lowest that there is."""
+
+    LOWEST = int(ip_address("10.0.1.0"))
+
+
 TestAnyOrder = AnyOrder.TestCase
+TestAnyOrderAboveTheLowest = AnyOrderAboveTheLowest.TestCase
 TestAnyOrder.settings = settings(max_examples=8, stateful_step_count=30, deadline=None)
+TestAnyOrderAboveTheLowest.settings = TestAnyOrder.settings
