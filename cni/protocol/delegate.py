@@ -12,14 +12,13 @@ import stat
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cni.protocol import gojson, registry, versions
 from cni.protocol.errors import CniError, Code, DecodingFailure, InvalidConfig
 from cni.protocol.notes import note
-from cni.protocol.plugin import Reply, run
+from cni.protocol.plugin import Reply, carry_out
 from cni.protocol.request import Request
 from cni.protocol.result import Result
 from cni.protocol.signals import again_in_time
@@ -50,17 +49,9 @@ def add(plugin_type: str, request: Request) -> Result:
     Raises:
         CniError: the delegate's own error, or what kept it from answering.
     """
-    reply = _call(plugin_type, request, "ADD")
-    if not reply.stdout.strip():
-        raise DecodingFailure(
-            f'plugin "{plugin_type}" answered ADD with nothing',
-            fix="Look at its logs; it must print a result.",
-        )
-    raw = gojson.loads_object(reply.stdout, f'the result of plugin "{plugin_type}"')
-    if {"code", "msg"} <= gojson.fold(raw, ("code", "msg")).keys():
-        # No version's result has these: it failed, though its exit status does not say so.
-        raise _delegate_error(plugin_type, "ADD", reply)
-    return Result.parse(raw, request.network.version, f'the result of plugin "{plugin_type}"')
+    result = _call(plugin_type, request, "ADD")
+    assert result is not None, "ADD has a result"  # noqa: S101
+    return result
 
 
 def delete(plugin_type: str, request: Request) -> None:
@@ -106,7 +97,7 @@ def plan(plugin_type: str, request: Request, planning: Planning) -> Plan:
     from cni.protocol import planning as plans
 
     executable = find(plugin_type, request)
-    called = replace(request, executable=str(executable))
+    called = request.with_executable(str(executable))
     if is_ours(plugin_type, executable, called):
         return plans.plan(plugin_type, called, planning)
     return plans.Plan(
@@ -144,22 +135,46 @@ def find(plugin_type: str, request: Request) -> Path:
     )
 
 
-def _call(plugin_type: str, request: Request, verb: str) -> Reply:
-    """Raises CniError if the delegate fails; its error object keeps its code, msg and details."""
+def _call(plugin_type: str, request: Request, verb: str) -> Result | None:
+    """Call a delegate and return what its ADD gives.
+
+    Raises:
+        CniError: it failed; its error object keeps its code, msg and details.
+    """
     request = request.with_variables(CNI_COMMAND=verb)
     executable = find(plugin_type, request)
     began = time.monotonic()
     try:
         if is_ours(plugin_type, executable, request):
-            with again_in_time():
-                reply = run(plugin_type, replace(request, executable=str(executable)))
-        else:
-            reply = _execute(plugin_type, executable, request)
+            return _carry_out(plugin_type, request.with_executable(str(executable)))
+        reply = _execute(plugin_type, executable, request)
     finally:
         request.steps.append((verb, plugin_type, time.monotonic() - began))
     if reply.exit_status:
         raise _delegate_error(plugin_type, verb, reply)
-    return reply
+    return _result(plugin_type, request, reply) if verb == "ADD" else None
+
+
+def _carry_out(plugin_type: str, request: Request) -> Result | None:
+    """Call a plugin of ours in this process: its result is the one that its text would tell."""
+    with again_in_time():
+        outcome = carry_out(plugin_type, request, Result.told_in)
+    if outcome.failure:
+        raise _delegate_error(plugin_type, request.command, outcome.failure)
+    return outcome.answer
+
+
+def _result(plugin_type: str, request: Request, reply: Reply) -> Result:
+    if not reply.stdout.strip():
+        raise DecodingFailure(
+            f'plugin "{plugin_type}" answered ADD with nothing',
+            fix="Look at its logs; it must print a result.",
+        )
+    raw = gojson.loads_object(reply.stdout, f'the result of plugin "{plugin_type}"')
+    if {"code", "msg"} <= gojson.fold(raw, ("code", "msg")).keys():
+        # No version's result has these: it failed, though its exit status does not say so.
+        raise _delegate_error(plugin_type, "ADD", reply)
+    return Result.parse(raw, request.network.version, f'the result of plugin "{plugin_type}"')
 
 
 def _mode(path: Path, request: Request) -> int:

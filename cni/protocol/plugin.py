@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # pydantic's 100 ms are not spent on VERSION or on a refused 
     from cni.protocol.result import Result
 
 C = TypeVar("C", bound="PluginConf")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -48,16 +49,35 @@ class Reply:
     exit_status: int
 
 
+@dataclass(frozen=True)
+class Outcome(Generic[T]):
+    """How a call ended: an ADD with what it answers, any with its failure, the others with neither."""
+
+    answer: T | None = None
+    failure: Reply | None = None
+
+
 def run(plugin_type: str, request: Request, precondition: Callable[[Request], None] | None = None) -> Reply:
-    """Carry out one call of one of our plugins; whatever happens becomes a reply.
+    """Carry out one call of one of our plugins; whatever happens becomes a reply."""
+    if request.command == "VERSION":
+        return Reply(versions.answer(), 0)
+    outcome = carry_out(plugin_type, request, _printed, precondition)
+    return outcome.failure or Reply(outcome.answer or b"", 0)
+
+
+def carry_out(
+    plugin_type: str,
+    request: Request,
+    tell: Callable[[Result, str], T],
+    precondition: Callable[[Request], None] | None = None,
+) -> Outcome[T]:
+    """Carry out one call, and tell an ADD's result in the configuration's version.
 
     `precondition` may refuse an ADD or DEL before the plugin is loaded. When an ADD is done, the signals
     that stop a call wait until the caller lets them (`signals.too_late`).
     """
     version = versions.NEWEST
     try:
-        if request.command == "VERSION":
-            return Reply(versions.answer(), 0)
         request.check_environment()
         network = request.network
         version = network.version if network.version in versions.SUPPORTED else version
@@ -66,11 +86,11 @@ def run(plugin_type: str, request: Request, precondition: Callable[[Request], No
         if precondition and request.command in ("ADD", "DEL"):
             precondition(request)
         result = _act(registry.load(plugin_type), request)
-        return Reply(_document(result.render(version)) if result else b"", 0)
+        return Outcome(tell(result, version) if result else None)
     except CniError as error:
         failure = error
     except Terminated as error:
-        return stopped(request, error)
+        return Outcome(failure=stopped(request, error))
     except MemoryError as error:
         failure = CniError(
             f"{request.command} ran out of memory", fix="Raise the memory limit.", code=Code.IO_FAILURE
@@ -85,7 +105,11 @@ def run(plugin_type: str, request: Request, precondition: Callable[[Request], No
             fix="Please report it with what is on stderr.",
         )
         _copy_notes(error, failure)
-    return failed(failure, request, version)
+    return Outcome(failure=failed(failure, request, version))
+
+
+def _printed(result: Result, version: str) -> bytes:
+    return _document(result.render(version))
 
 
 def _note_traceback(request: Request) -> None:

@@ -107,10 +107,20 @@ class Request:
 
     def with_variables(self, **variables: str) -> Request:
         environment = {**self.environment, **variables}
-        return replace(self, environment=environment, command=environment.get("CNI_COMMAND", self.command))
+        command = environment.get("CNI_COMMAND", self.command)
+        return self._of_same_network(replace(self, environment=environment, command=command))
+
+    def with_executable(self, executable: str) -> Request:
+        return self._of_same_network(replace(self, executable=executable))
 
     def with_stdin(self, stdin: bytes) -> Request:
         return replace(self, stdin=stdin)
+
+    def _of_same_network(self, call: Request) -> Request:
+        """Return a call with the same stdin, which is not read again if this one's was."""
+        if "network" in vars(self):
+            vars(call)["network"] = self.network
+        return call
 
     def check_environment(self) -> None:
         """Refuse missing and malformed CNI_ variables.

@@ -106,6 +106,22 @@ class Result(Section):
             rendered["dns"] = self.dns.to_json()
         return rendered
 
+    def told_in(self, version: str) -> Result:
+        """Return what a reader makes of this result in a version, which may have no words for all of it.
+
+        Raises:
+            CniError: as `render`.
+        """
+        shape = versions.shape(version)
+        if shape == "1.0.0":
+            return self
+        if shape == "0.2.0":
+            return self._told_in_020(version)
+        unknown = {"mtu": None, "socket_path": None, "pci_id": None}
+        return self.model_copy(
+            update={"interfaces": tuple(link.model_copy(update=unknown) for link in self.interfaces)}
+        )
+
     def check_expressible(self, version: str) -> None:
         """Refuse, before anything is done, what `render` would have to refuse afterwards."""
         if versions.shape(version) == "0.2.0" and not self.ips:
@@ -116,25 +132,34 @@ class Result(Section):
                 code=Code.UNSUPPORTED_FIELD,
             )
 
-    def _render_020(self, version: str) -> dict[str, object]:
+    def _told_in_020(self, version: str) -> Result:
+        """Return the first address of each family, and their families' routes."""
         self.check_expressible(version)
-        rendered: dict[str, object] = {"cniVersion": version}
-        for family in (4, 6):
-            first = next((ip for ip in self.ips if ip.address.version == family), None)
-            if first is None:
-                continue
-            block: dict[str, object] = {"ip": str(first.address)}
-            if first.gateway:
-                block["gateway"] = str(first.gateway)
-            routes = [
-                {"dst": str(route.dst), **({"gw": str(route.gw)} if route.gw else {})}
+        of_families = [[ip for ip in self.ips if ip.address.version == family] for family in (4, 6)]
+        firsts = [ips[0] for ips in of_families if ips]
+        return Result(
+            ips=tuple(IpConfig(address=ip.address, gateway=ip.gateway) for ip in firsts),
+            routes=tuple(
+                Route(dst=route.dst, gw=route.gw)
+                for ip in firsts
                 for route in self.routes
-                if route.dst.version == family
-            ]
+                if route.dst.version == ip.address.version
+            ),
+            dns=self.dns,
+        )
+
+    def _render_020(self, version: str) -> dict[str, object]:
+        told = self._told_in_020(version)
+        rendered: dict[str, object] = {"cniVersion": version}
+        for ip in told.ips:
+            block: dict[str, object] = {"ip": str(ip.address)}
+            if ip.gateway:
+                block["gateway"] = str(ip.gateway)
+            routes = [r.to_json() for r in told.routes if r.dst.version == ip.address.version]
             if routes:
                 block["routes"] = routes
-            rendered[f"ip{family}"] = block
-        rendered["dns"] = self.dns.to_json()
+            rendered[f"ip{ip.address.version}"] = block
+        rendered["dns"] = told.dns.to_json()
         return rendered
 
     def merged_into(self, previous: Result | None) -> Result:

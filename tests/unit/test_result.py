@@ -66,6 +66,15 @@ def read(rendered: dict[str, object], assumed: str = "1.1.0") -> Result:
     return Result.parse(json.loads(json.dumps(rendered)), assumed, "it")
 
 
+@given(results, st.sampled_from(SUPPORTED))
+def test_what_a_version_tells_of_a_result_is_what_is_read_of_its_text(result: Result, version: str) -> None:
+    if shape(version) == "0.2.0" and not result.ips:
+        with pytest.raises(CniError, match="no valid IP addresses"):
+            result.told_in(version)
+    else:
+        assert result.told_in(version) == read(result.render(version))
+
+
 # -- what survives ---------------------------------------------------------------------------------
 
 
