@@ -124,10 +124,10 @@ def find(plugin_type: str, request: Request) -> Path:
             fix='Set "type" to the name of an executable in CNI_PATH.',
         )
     for directory in directories:
-        candidate = Path(directory, plugin_type)
+        candidate = os.path.join(directory, plugin_type)
         with suppress(OSError):
             if stat.S_ISREG(_mode(candidate, request)):
-                return candidate.absolute()  # "./x" loses its slash here, and would be looked for in PATH
+                return Path(candidate).absolute()  # "./x" loses its slash here, and is looked for in PATH
     raise NotInstalled(
         f'failed to find plugin "{plugin_type}" in path [{", ".join(directories)}]',
         why="None of these directories holds a regular file of that name.",
@@ -177,10 +177,10 @@ def _result(plugin_type: str, request: Request, reply: Reply) -> Result:
     return Result.parse(raw, request.network.version, f'the result of plugin "{plugin_type}"')
 
 
-def _mode(path: Path, request: Request) -> int:
+def _mode(path: str, request: Request) -> int:
     if request.files is None:
-        return path.stat().st_mode
-    fd = request.open(str(path))
+        return os.stat(path).st_mode  # noqa: PTH116
+    fd = request.open(path)
     try:
         return os.fstat(fd).st_mode
     finally:
@@ -204,19 +204,38 @@ def is_ours(plugin_type: str, candidate: Path, request: Request) -> bool:
 def _make(path: Path, request: Request) -> tuple[bytes, str] | None:
     """Return an executable of ours without the plugin type that it names, and that type.
 
-    The type counts only where the function of `cni.entry` is imported and called: the path of a
-    Python environment may hold the same word.
+    A file that is as it was when this process read it is not read again: whoever writes to it or puts
+    another in its place changes what is compared.
     """
     try:
-        with open(request.open(str(path)), "rb") as file:
-            is_executable = os.fstat(file.fileno()).st_mode & 0o111
-            text = file.read(_SIZE_LIMIT + 1)
+        fd = request.open(str(path))
     except OSError:
         return None
-    if not is_executable or len(text) > _SIZE_LIMIT:
+    try:
+        found = os.fstat(fd)
+        if not found.st_mode & 0o111 or found.st_size > _SIZE_LIMIT:
+            return None
+        as_it_is = found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+        made = request.memory.kept(("executable", as_it_is), lambda: _read_make(fd))
+    except OSError:
         return None
+    finally:
+        os.close(fd)
+    if made is None:
+        return None
+    text, named = made
+    return text, named or registry.own_type(path.name)
+
+
+def _read_make(fd: int) -> tuple[bytes, str] | None:
+    """Return what `_make` does; a static client names no type.
+
+    A script's type counts only where the function of `cni.entry` is imported and called: the path of a
+    Python environment may hold the same word.
+    """
+    text = os.read(fd, _SIZE_LIMIT)
     if text.startswith(b"\x7fELF"):
-        return (CLIENT_MARK, registry.own_type(path.name)) if CLIENT_MARK in text else None
+        return (CLIENT_MARK, "") if CLIENT_MARK in text else None
     named = set(_FUNCTION.findall(text))
     if not text.startswith(b"#!") or len(text) > _SCRIPT_LIMIT or len(named) != 1:
         return None

@@ -12,7 +12,7 @@ from typing import TypeVar, cast
 
 T = TypeVar("T")
 
-_MOST = 32  # things; a node has a cluster or two
+_MOST = 32  # things; a node has a cluster or two, and a dozen executables
 
 
 class Memory:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -120,3 +121,28 @@ def test_a_file_that_cannot_be_executed_is_not_ours(folder: Path) -> None:
     sibling = written(folder, "static", text)
     sibling.chmod(0o644)
     assert not is_ours("static", sibling, called(written(folder, "macvlan", text)))
+
+
+def test_an_executable_that_is_replaced_or_written_to_is_judged_anew(folder: Path) -> None:
+    ours = PIP.format(python="/opt/podrail/bin/python", function="static")
+    another = PIP.format(python="/opt/another/bin/python", function="static")  # as long
+    call = called(
+        written(folder, "macvlan", PIP.format(python="/opt/podrail/bin/python", function="macvlan"))
+    )
+    sibling = written(folder, "static", ours)
+    assert is_ours("static", sibling, call)
+
+    written(folder, "another", another).rename(sibling)
+    assert not is_ours("static", sibling, call)
+
+    sibling.write_text(ours)
+    os.utime(sibling, ns=(0, 0))
+    assert is_ours("static", sibling, call)
+
+    sibling.write_text(another + "#")
+    assert not is_ours("static", sibling, call)
+
+    sibling.write_text(ours)
+    assert is_ours("static", sibling, call)
+    sibling.chmod(0o644)
+    assert not is_ours("static", sibling, call)
