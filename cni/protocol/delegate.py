@@ -118,7 +118,7 @@ def find(plugin_type: str, request: Request) -> Path:
         InvalidConfig: code 7, the type is no file name.
     """
     directories = [part for part in request.variable("CNI_PATH").split(os.pathsep) if part]
-    if not re.fullmatch(r"[^/\0]+", plugin_type) or plugin_type in (".", ".."):
+    if plugin_type in ("", ".", "..") or "/" in plugin_type or "\0" in plugin_type:
         raise InvalidConfig(
             f'"{plugin_type}" is not a plugin type',
             fix='Set "type" to the name of an executable in CNI_PATH.',
@@ -197,18 +197,18 @@ def is_ours(plugin_type: str, candidate: Path, request: Request) -> bool:
     own_type = registry.own_type(plugin_type)
     if request.executable is None or not own_type:
         return False
-    own, other = _make(Path(request.executable), request), _make(candidate, request)
+    own, other = _make(request.executable, request), _make(str(candidate), request)
     return own is not None and other is not None and own[0] == other[0] and other[1] == own_type
 
 
-def _make(path: Path, request: Request) -> tuple[bytes, str] | None:
+def _make(path: str, request: Request) -> tuple[bytes, str] | None:
     """Return an executable of ours without the plugin type that it names, and that type.
 
     A file that is as it was when this process read it is not read again: whoever writes to it or puts
     another in its place changes what is compared.
     """
     try:
-        fd = request.open(str(path))
+        fd = request.open(path)
     except OSError:
         return None
     try:
@@ -224,7 +224,7 @@ def _make(path: Path, request: Request) -> tuple[bytes, str] | None:
     if made is None:
         return None
     text, named = made
-    return text, named or registry.own_type(path.name)
+    return text, named or registry.own_type(path.rpartition("/")[2])
 
 
 def _read_make(fd: int) -> tuple[bytes, str] | None:

@@ -86,8 +86,9 @@ def fold(mapping: Mapping[str, Any], names: tuple[str, ...]) -> JsonObject:
     spelled = _spelled(names)
     found: JsonObject = {}
     for key, value in mapping.items():
-        name = spelled.get(key) or spelled.get(folded(key))
-        if name is not None and value is not None:
+        # As `folded` has it, without a call for each key: one that got longer matches nothing.
+        name = spelled.get(key) or spelled.get(key.casefold())
+        if name is not None and value is not None and len(name) == len(key):
             found[name] = value
     return found
 

@@ -6,6 +6,7 @@ By name, so that nothing below imports a plugin, and a call loads only what it n
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -122,6 +123,7 @@ def load_pools() -> Callable[[Mapping[str, str]], Iterator[dict[str, Any]]]:
     return pools
 
 
+@cache
 def _named(place: str) -> Any:
     module, _, name = place.partition(":")
     with uninterrupted():

@@ -110,7 +110,7 @@ def _attached(store: Store, pod: Pod, plan: Sequence[Planned]) -> Result:
         with store.attaching(sandbox, plan, pod.args) as attaching:
             results = [_attach(request, attaching, links, number) for number in range(len(plan))]
             settled = routes.settle(links, plan, results)
-            attaching.done(settled)
+            attaching.done(results, settled)
             settled[0].check_expressible(request.network.version)
             attached = zip(attaching.record.attachments, settled, strict=True)
             pod.publish(
@@ -127,8 +127,9 @@ def _attach(request: Request, attaching: Attaching, links: Links, position: int)
     """Call one delegate and return its result."""
     called, planned = attaching.record.attachments[position], attaching.plan[position]
     try:
-        # Again, for another delegate may have taken it; and before a DEL is owed that would delete it.
-        refuse_taken_name(links, called.ifname)
+        if position:
+            # Again, for a delegate before may have taken it; and before a DEL is owed that would delete it.
+            refuse_taken_name(links, called.ifname)
         attaching.begins(position)
         device_info.copy(planned, called.device_info)
         call = call_of(request, attaching.record, called, request.netns)

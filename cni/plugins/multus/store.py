@@ -43,11 +43,11 @@ class Store:
     def log(self) -> Log:
         return Log.of(self.request, self.conf)
 
-    @property
+    @cached_property
     def journal(self) -> Journal[MultusRecord]:
         return Journal(MultusRecord, PLUGIN, self.request.environment)
 
-    @property
+    @cached_property
     def cache(self) -> Cache:
         return Cache(Path(self.conf.cni_dir))
 
@@ -150,10 +150,10 @@ class Attaching:
         called = self.record.attachments[position]
         self._store.cache.write_result(self.record.container_id, self.record.netns, called)
 
-    def done(self, results: Sequence[Result]) -> None:
-        """Remember all results as they are in the end."""
-        for position, (called, result) in enumerate(zip(self.record.attachments, results, strict=True)):
-            if called.result != result.render(called.chain.version or UNSTATED):
+    def done(self, answers: Sequence[Result], settled: Sequence[Result]) -> None:
+        """Remember all results as they are in the end, where they are not what was answered."""
+        for position, (answer, result) in enumerate(zip(answers, settled, strict=True)):
+            if result != answer:
                 self.answered(position, result)
         self._store.journal.update(self.record)
         for called in self.record.attachments:
