@@ -124,10 +124,9 @@ def find(plugin_type: str, request: Request) -> Path:
             fix='Set "type" to the name of an executable in CNI_PATH.',
         )
     for directory in directories:
-        candidate = os.path.join(directory, plugin_type)
-        with suppress(OSError):
-            if stat.S_ISREG(_mode(candidate, request)):
-                return Path(candidate).absolute()  # "./x" loses its slash here, and is looked for in PATH
+        candidate = f"{directory}/{plugin_type}"
+        if stat.S_ISREG(_mode(candidate, request)):
+            return Path(candidate).absolute()  # "./x" loses its slash here, and would be looked for in PATH
     raise NotInstalled(
         f'failed to find plugin "{plugin_type}" in path [{", ".join(directories)}]',
         why="None of these directories holds a regular file of that name.",
@@ -178,9 +177,13 @@ def _result(plugin_type: str, request: Request, reply: Reply) -> Result:
 
 
 def _mode(path: str, request: Request) -> int:
-    if request.files is None:
-        return os.stat(path).st_mode  # noqa: PTH116
-    fd = request.open(path)
+    """Return what kind of file is at a path, 0 if none is."""
+    try:
+        if request.files is None:
+            return os.stat(path).st_mode  # noqa: PTH116
+        fd = request.open(path)
+    except OSError:
+        return 0
     try:
         return os.fstat(fd).st_mode
     finally:

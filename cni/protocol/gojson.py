@@ -36,18 +36,11 @@ def loads(data: bytes, what: str) -> Any:
     text = data.decode("utf-8", "replace")
     may_hold_lone_surrogates = "\\ud" in text or "\\uD" in text
 
-    def keep_last(pairs: list[tuple[str, Any]]) -> JsonObject:
-        result: JsonObject = {}
-        for key, value in pairs:
-            result.pop(key, None)
-            result[key] = value
-        return result
-
     try:
         document = json.loads(
-            text, object_pairs_hook=keep_last, parse_constant=_refuse_constant, parse_float=_finite
+            text, object_pairs_hook=_keep_last, parse_constant=_refuse_constant, parse_float=_finite
         )
-        if _is_deeper(document, _MAX_DEPTH):
+        if text.count("{") + text.count("[") > _MAX_DEPTH and _is_deeper(document, _MAX_DEPTH):
             raise RecursionError
         return _without_surrogates(document) if may_hold_lone_surrogates else document
     except (ValueError, RecursionError) as error:
@@ -112,6 +105,16 @@ def type_name(value: Any) -> str:
     """Return what JSON calls the type of a parsed value."""
     names = {bool: "boolean", int: "number", float: "number", str: "string", list: "array", dict: "object"}
     return names.get(type(value), "null")
+
+
+def _keep_last(pairs: list[tuple[str, Any]]) -> JsonObject:
+    result = dict(pairs)
+    if len(result) < len(pairs):
+        result.clear()
+        for key, value in pairs:
+            result.pop(key, None)
+            result[key] = value
+    return result
 
 
 def _finite(text: str) -> float:

@@ -127,8 +127,10 @@ class Store:
 
     def _result_of(self, record: MultusRecord, called: Called) -> JsonObject | None:
         """Return a delegate's result; one that came just before a crash is in the cache alone."""
+        if called.result:
+            return called.result
         kept = self.cache.result(called.chain.name, record.container_id, called.ifname)
-        return called.result or (kept.result if kept else None)
+        return kept.result if kept else None
 
 
 class Attaching:
