@@ -27,6 +27,7 @@ DEFAULT_RUN_DIR = "/run/podrail"
 
 _MAX_COMPONENT = 200  # bytes; file systems allow 255, and a name gets a prefix and a suffix
 _TRIES = 500  # another process may remove an empty directory just before it is used, again and again
+_CHUNK = 1 << 16  # bytes; most files are read at once
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
@@ -62,23 +63,21 @@ def create(path: Path, data: bytes, root: Path, *, is_synced: bool = False) -> N
 class Draft:
     """A file that is written and has no name yet."""
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, folder: int | None = None) -> None:
         self._source = source
+        self._folder = folder
 
     def link_to(self, path: Path) -> None:
-        """Give it a name, in a directory that exists on the same file system; it may have several.
+        """Give it a name on the same file system, in a directory that is made if needed; it may have several.
 
         Raises:
             FileExistsError: another file has that name.
         """
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            # With directories given it is linkat, which follows the link below /proc.
-            os.link(self._source, path.name, src_dir_fd=folder, dst_dir_fd=folder)
+            # With a directory given it is linkat, which follows the link below /proc.
+            _insist(lambda: os.link(self._source, path, src_dir_fd=self._folder), path.parent)
         except OSError as error:
             raise OSError(error.errno, error.strerror, str(path)) from error
-        finally:
-            os.close(folder)
 
     def put_at(self, path: Path) -> None:
         """Give it a name in the place of the file that has that name, if any."""
@@ -96,15 +95,16 @@ def drafted(folder: Path, data: bytes, root: Path) -> Iterator[Draft]:
     """
     with ExitStack() as stack:
         with _failures_named(folder / "draft", root):
-            fd, source = _insist(lambda: _opened_draft(folder, stack), folder)
+            draft, fd = _insist(lambda: _opened_draft(folder, stack), folder)
             _fill(fd, data)
-        yield Draft(source if source.startswith("/") else str(folder / source))
+        yield draft
 
 
-def _opened_draft(folder: Path, stack: ExitStack) -> tuple[int, str]:
+def _opened_draft(folder: Path, stack: ExitStack) -> tuple[Draft, int]:
     opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     stack.callback(os.close, opened)
-    return stack.enter_context(_draft(opened, "draft"))
+    fd, source = stack.enter_context(_draft(opened, "draft"))
+    return Draft(source, opened), fd
 
 
 def replace(
@@ -123,7 +123,11 @@ def replace(
 def read(path: Path) -> bytes | None:
     """Return what a file holds, None if there is none."""
     try:
-        return path.read_bytes()
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # a file object takes twice the time
+        try:
+            return b"".join(iter(lambda: os.read(fd, _CHUNK), b""))
+        finally:
+            os.close(fd)
     except FileNotFoundError:
         return None
     except OSError as error:

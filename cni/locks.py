@@ -50,8 +50,7 @@ def _acquired(path: Path, seconds: float) -> int:
     deadline = time.monotonic() + seconds
     while True:
         with suppress(FileNotFoundError):
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            fd = _opened(path)
             if _is_taken(fd, path):
                 return fd
             os.close(fd)
@@ -63,6 +62,15 @@ def _acquired(path: Path, seconds: float) -> int:
                 code=Code.TRY_AGAIN_LATER,
             )
         time.sleep(random.uniform(*_POLL))  # noqa: S311  # not a secret
+
+
+def _opened(path: Path) -> int:
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        return os.open(path, flags, 0o600)
+    except FileNotFoundError:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return os.open(path, flags, 0o600)
 
 
 def _is_taken(fd: int, path: Path) -> bool:

@@ -91,7 +91,7 @@ class Journal(Generic[R]):
         self._record = record
         self._plugin = plugin
         self._state = durable.state_directory(environment)
-        self._root = self._state / "attachments" / plugin
+        self._root = self._state.joinpath("attachments", plugin)
 
     def begin(self, record: R) -> None:
         """Write the record of a new attachment, whole and only if there is none.
@@ -155,9 +155,8 @@ class Journal(Generic[R]):
         durable.tidy(self._root / durable.component(network), self._state)
 
     def _path(self, network: str, container_id: str, ifname: str) -> Path:
-        return (
-            self._root / durable.component(network) / f"{durable.component(f'{container_id}@{ifname}')}.json"
-        )
+        file = f"{durable.component(f'{container_id}@{ifname}')}.json"
+        return self._root.joinpath(durable.component(network), file)
 
     def _read(self, path: Path) -> R | None:
         data = durable.read(path)

@@ -23,10 +23,16 @@ def is_looked_through(lock: Path) -> bool:
 
 def look_through(root: Path, lock: Path) -> None:
     """Remove what is empty, and owners' links that lead nowhere; the caller holds the lock."""
-    for folder in (*root.glob("pools/[!.]*"), *root.glob("reservations/[!.]*")):
+    for folder in (*_folders(root / "pools"), *_folders(root / "reservations")):
         for version in (4, 6):
             AddressTree(folder, version).remove_empty()
         remove_dangling(folder / "owners")
         sweep(folder)
     with suppress(OSError):  # a full disk must not keep anybody from giving back; it is done again then
         lock.write_bytes(boot_id().encode())
+
+
+def _folders(parent: Path) -> list[Path]:
+    with suppress(FileNotFoundError):
+        return [each for each in parent.iterdir() if not each.name.startswith(".")]
+    return []

@@ -29,7 +29,7 @@ DIRECTORIES = (
     "/var/lib/rancher/k3s/agent/etc/cni/net.d",  # ours, as the next
     "/var/lib/rancher/rke2/agent/etc/cni/net.d",
 )
-FLAT_FILES = tuple(f"{folder}/whereabouts.d/whereabouts.conf" for folder in DIRECTORIES)
+FLAT_FILES = tuple(Path(folder, "whereabouts.d/whereabouts.conf") for folder in DIRECTORIES)
 
 _NETWORK_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 _SLICE_SIZE = re.compile(r"/?(\d{1,3})")
@@ -268,9 +268,9 @@ def searched(ipam: Mapping[str, Any]) -> list[Path]:
     """Return where a flat file is looked for, in this order."""
     configured = gojson.get(ipam, "configuration_path")
     if not (isinstance(configured, str) and configured):
-        return [Path(place) for place in FLAT_FILES]
+        return [*FLAT_FILES]
     path = Path(configured)
-    return [path / "whereabouts.conf" if path.is_dir() else path, *map(Path, FLAT_FILES)]
+    return [path / "whereabouts.conf" if path.is_dir() else path, *FLAT_FILES]
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

@@ -41,7 +41,7 @@ class PoolFiles:
 
     @cached_property
     def folder(self) -> Path:
-        return self.root / "pools" / durable.component(self.key.name)
+        return self.root.joinpath("pools", durable.component(self.key.name))
 
     @cached_property
     def tree(self) -> AddressTree:
@@ -50,7 +50,7 @@ class PoolFiles:
 
     @cached_property
     def reservations(self) -> AddressTree:
-        folder = self.root / "reservations" / durable.component(self.key.network_name or "_")
+        folder = self.root.joinpath("reservations", durable.component(self.key.network_name or "_"))
         return AddressTree(folder, self.key.network.version)
 
     @cached_property
@@ -59,7 +59,7 @@ class PoolFiles:
 
     @cached_property
     def _until(self) -> Path:
-        return self.folder / "resting" / "until"
+        return self.folder.joinpath("resting", "until")
 
     def address(self, number: int) -> Ip:
         return type(self.key.network.network_address)(number)
@@ -116,14 +116,18 @@ class PoolFiles:
         """Let the owner's link name these addresses; without any there is none."""
         targets = [f"../{self.tree.place(number)}" for number in dict.fromkeys(numbers)]
         path, *others = self._links(owner)
-        beside = path.with_name(f".{path.name}")
-        beside.unlink(missing_ok=True)
-        if not targets:
-            path.unlink(missing_ok=True)
-        elif _targets(path) != targets:
+        present = _targets(path)
+        if targets and not present:
             durable.make_directory(path.parent)
-            _make_link(beside, targets)
-            beside.rename(path)
+            _make_link(path, targets)
+        elif targets != present:
+            beside = path.with_name(f".{path.name}")
+            beside.unlink(missing_ok=True)
+            if targets:
+                _make_link(beside, targets)
+                beside.rename(path)
+            else:
+                path.unlink()
         for other in others:
             other.unlink(missing_ok=True)
 
@@ -145,7 +149,6 @@ class PoolFiles:
         wakes = (int((time.time() + rest) / step) + 1) * step
         sleeper = self._until / f"{wakes:.3f}" / str(self.address(number))
         entry = durable.Draft(str(self.tree.path(number)))
-        durable.make_directory(sleeper.parent)
         entry.put_at(sleeper)
         self.resting.remove(number)
         self.resting.add(number, entry)
@@ -224,7 +227,8 @@ class PoolFiles:
     def _links(self, owner: Owner) -> list[Path]:
         """Return where the owner's link is, and where it was before its pod was known."""
         names = dict.fromkeys((owner.name, Owner(owner.container_id, owner.ifname).name))
-        return [self.folder / "owners" / durable.component(quote(name, safe="@+:,= ")) for name in names]
+        files = (durable.component(quote(name, safe="@+:,= ")) for name in names)
+        return [self.folder.joinpath("owners", file) for file in files]
 
 
 def remove_dangling(owners: Path) -> None:

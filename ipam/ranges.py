@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
-from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface, ip_interface, ip_network
+from functools import cached_property, lru_cache
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface, ip_network
 
 from cni.protocol.addresses import IpNetwork, parse_cidr, parse_ip
 from cni.protocol.errors import InvalidConfig
@@ -74,7 +74,8 @@ class Range:
 
     def interface(self, address: Ip) -> Interface:
         """Return an address with the prefix length of the network."""
-        return ip_interface(f"{address}/{self.network.prefixlen}")
+        kind = IPv4Interface if address.version == 4 else IPv6Interface
+        return kind((int(address), self.network.prefixlen))
 
     def address(self, number: int) -> Ip:
         return type(self.network.network_address)(number)
@@ -95,6 +96,7 @@ class Range:
         return holes
 
 
+@lru_cache(maxsize=64)  # the pods of a node ask for the same few, call by call
 def parse_range(
     text: str,
     *,

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 def add(request: Request, conf: WhereaboutsConf) -> Result:
-    log = Log.of(request, conf.ipam.model_dump(include={"log_file", "log_level"}))
+    log = Log.of(request, {"log_file": conf.ipam.log_file, "log_level": conf.ipam.log_level})
     with log.failures():
         asked = Asked.of(request, conf)
         _warn(request, conf, asked)
@@ -79,7 +79,7 @@ def _claimed(request: Request, conf: WhereaboutsConf, asked: Asked) -> list[tupl
             undo.callback(_take_back, journal, store, holding, claims, is_new=is_new)
         for wish in wishes:
             # An attachment does not get an address twice, whichever of its ranges overlap.
-            beside = replace(wish, taken=frozenset(claim.address for claim in claims))
+            beside = replace(wish, taken=frozenset(claim.address for claim in claims)) if claims else wish
             claims.append(_claim(store, beside, asked.owner))
         if store.wants_notes:
             journal.update(holding.model_copy(update={"claims": tuple(map(noted, claims))}))

@@ -33,7 +33,7 @@ def allowed(conf: WhereaboutsConf) -> list[str]:
 @pytest.fixture(autouse=True)
 def no_flat_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No file of this machine counts; tests name theirs by `configuration_path`."""
-    monkeypatch.setattr(config, "FLAT_FILES", (str(tmp_path / "absent"),))
+    monkeypatch.setattr(config, "FLAT_FILES", (tmp_path / "absent",))
 
 
 @pytest.fixture
