@@ -163,6 +163,7 @@ class RequestedAddresses(Section):
 
 class WhereaboutsConf(PluginConf):
     is_open = True  # the same stdin is the interface plugin's
+    reads_files = True
     ipam: WhereaboutsSection  # type: ignore[assignment]  # a section of its own, where others see an open one
     runtime_config: RequestedAddresses = Field(default=RequestedAddresses(), alias="runtimeConfig")  # type: ignore[assignment]  # likewise
 

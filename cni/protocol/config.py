@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from typing import Annotated, Any, ClassVar, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, ValidationError, model_validator
 
 from cni.protocol import gojson
 from cni.protocol.addresses import Ip, Mac, UnicastMac
 from cni.protocol.errors import CniError, Code
+
+if TYPE_CHECKING:
+    from cni.protocol.request import Network
 
 
 def _absent_if(zero: object) -> BeforeValidator:
@@ -56,11 +59,10 @@ class Section(BaseModel):
     @classmethod
     @cache
     def known_keys(cls) -> Mapping[str, tuple[str, str]]:
-        """The section's keys as they are written and as attributes, by what Go takes for the same."""
-        return {
-            gojson.folded(field.alias or name): (field.alias or name, name)
-            for name, field in cls.model_fields.items()
-        }
+        """Each key as it is written and as an attribute, by itself and by what Go takes for the same."""
+        fields = [(field.alias or name, name) for name, field in cls.model_fields.items()]
+        written = {key: (key, name) for key, name in fields}
+        return {gojson.folded(key): names for key, names in written.items()} | written
 
     @model_validator(mode="before")
     @classmethod
@@ -86,7 +88,9 @@ class IpamSection(Section):
 
 
 class PluginConf(Section):
-    """The keys that every plugin shares."""
+    """The keys that every plugin shares. `reads_files` says that `parse` looks at more than it is given."""
+
+    reads_files: ClassVar[bool] = False
 
     cni_version: Text = Field(default=None, alias="cniVersion")
     name: str
@@ -100,6 +104,17 @@ class PluginConf(Section):
     args: dict[str, Any] = {}
     runtime_config: dict[str, Any] = Field(default={}, alias="runtimeConfig")
     prev_result: dict[str, Any] | None = Field(default=None, alias="prevResult")
+
+    @classmethod
+    def of(cls, network: Network) -> Self:
+        """Read a call's configuration; one of which nothing else is read is read once for equal calls.
+
+        Raises:
+            CniError: as `parse`.
+        """
+        if cls.reads_files:
+            return cls.parse(network.raw)
+        return network.memory.kept(cls, lambda: cls.parse(network.raw))
 
     @classmethod
     def parse(cls, raw: Mapping[str, Any]) -> Self:
@@ -192,7 +207,7 @@ def unknown_keys(section: Section, raw: Mapping[str, Any], under: str = "") -> d
     sentences: dict[str, str] = {}
     known = section.known_keys()
     for key, value in raw.items():
-        spelling, attribute = known.get(gojson.folded(key), ("", ""))
+        spelling, attribute = known.get(key) or known.get(gojson.folded(key), ("", ""))
         if not spelling:
             # "cni.dev/…" and the like: keys with a domain are for those who know them.
             if "/" not in key and not section.is_open:

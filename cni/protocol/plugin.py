@@ -162,10 +162,10 @@ def _act(plugin: Plugin[Any], request: Request) -> Result | None:
 def _act_on_conf(plugin: Plugin[Any], request: Request) -> Result | None:
     from cni.protocol.config import unknown_keys
 
-    raw = request.network.raw
-    conf = plugin.conf.parse(raw)
-    for sentence in unknown_keys(conf, raw).values():
-        note(request.attachment or request.network.name, sentence)
+    network = request.network
+    conf = plugin.conf.of(network)
+    for sentence in unknown_keys(conf, network.raw).values():
+        note(request.attachment or network.name, sentence)
     if request.command == "ADD":
         return plugin.add(request, conf)
     operation = plugin.check if request.command == "CHECK" else plugin.status

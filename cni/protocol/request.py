@@ -28,6 +28,7 @@ _REQUIRED = {
 }
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*")  # fullmatch: `$` would allow a final newline
 _MAX_IFNAME = 15  # bytes; IFNAMSIZ less the final NUL
+_MOST_KEPT = 1 << 14  # bytes of a configuration that is kept for calls with the same
 _READING = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # a FIFO in that place must not hold us
 # The kernel refuses to rename a link to these, because /proc/sys/net/*/conf/ uses them otherwise.
 _RESERVED_IFNAMES = ("lo", "all", "default")
@@ -86,7 +87,10 @@ class Request:
     @cached_property
     def network(self) -> Network:
         """What every call must say of its network, whatever the plugin makes of the rest."""
-        return Network.parse(self.stdin)
+        if len(self.stdin) > _MOST_KEPT:
+            return Network.parse(self.stdin)
+        networks = self.memory.kept("networks", Memory)
+        return networks.kept(self.stdin, lambda: Network.parse(self.stdin))
 
     @property
     def pod(self) -> str:
@@ -107,20 +111,13 @@ class Request:
 
     def with_variables(self, **variables: str) -> Request:
         environment = {**self.environment, **variables}
-        command = environment.get("CNI_COMMAND", self.command)
-        return self._of_same_network(replace(self, environment=environment, command=command))
+        return replace(self, environment=environment, command=environment.get("CNI_COMMAND", self.command))
 
     def with_executable(self, executable: str) -> Request:
-        return self._of_same_network(replace(self, executable=executable))
+        return replace(self, executable=executable)
 
     def with_stdin(self, stdin: bytes) -> Request:
         return replace(self, stdin=stdin)
-
-    def _of_same_network(self, call: Request) -> Request:
-        """Return a call with the same stdin, which is not read again if this one's was."""
-        if "network" in vars(self):
-            vars(call)["network"] = self.network
-        return call
 
     def check_environment(self) -> None:
         """Refuse missing and malformed CNI_ variables.
@@ -210,11 +207,15 @@ def _check_container_id(container_id: str) -> None:
 
 @dataclass(frozen=True)
 class Network:
-    """The parts of a configuration that are checked for every verb, and the raw rest."""
+    """The parts of a configuration that are checked for every verb, and the raw rest.
+
+    `memory` is for what else is made of it alone.
+    """
 
     name: str
     version: str
     raw: gojson.JsonObject
+    memory: Memory = field(default_factory=Memory, compare=False, repr=False)
 
     @classmethod
     def parse(cls, stdin: bytes) -> Network:
@@ -240,7 +241,7 @@ class Network:
             )
         return cls(name, _text(raw, "cniVersion") or versions.UNSTATED, raw)
 
-    @property
+    @cached_property
     def ipam_type(self) -> str:
         """The IPAM plugin's type, or nothing: lenient, for verbs that need no valid section."""
         ipam = gojson.get(self.raw, "ipam")

@@ -5,10 +5,12 @@ Source: `pkg/types` of the original, and its documents; where this differs is in
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
+from cni.protocol.chain import Chain
 from cni.protocol.config import Count, Flag, PluginConf, Section, Text
 from cni.protocol.errors import InvalidConfig
 from cni.protocol.gojson import JsonObject
@@ -93,6 +95,18 @@ class MultusConf(PluginConf):
     def attached_delegates(self) -> tuple[JsonObject, ...]:
         """The `delegates` that count: none beside `clusterNetwork`, which wins, as in the original."""
         return () if self.cluster_network else self.delegates
+
+    @cached_property
+    def chains(self) -> tuple[Chain, ...]:
+        """The networks of the `delegates` that count.
+
+        Raises:
+            InvalidConfig: code 7, one is malformed.
+        """
+        return tuple(
+            Chain.parse(raw, f"delegates[{position}]", name=self.name)
+            for position, raw in enumerate(self.attached_delegates)
+        )
 
     @property
     def ignored(self) -> str:

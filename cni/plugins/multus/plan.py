@@ -83,7 +83,7 @@ def of_configuration(conf: MultusConf) -> list[Planned]:
         InvalidConfig: code 7, one of them cannot be found or is malformed.
     """
     if conf.attached_delegates:
-        return [inline(conf, raw, position) for position, raw in enumerate(conf.attached_delegates)]
+        return inline(conf)
     names = [conf.cluster_network or "", *conf.default_networks]
     return [from_file(conf, name) for name in names]
 
@@ -139,14 +139,13 @@ def numbered(planned: Sequence[Planned], ifname: str) -> tuple[Planned, ...]:
     )
 
 
-def inline(conf: MultusConf, raw: JsonObject, position: int) -> Planned:
-    """Return a network of `delegates`.
+def inline(conf: MultusConf) -> list[Planned]:
+    """Return the networks of `delegates`.
 
     Raises:
-        InvalidConfig: code 7, it is malformed.
+        InvalidConfig: code 7, one is malformed.
     """
-    chain = Chain.parse(raw, f"delegates[{position}]", name=conf.name)
-    return Planned(chain.name, chain)
+    return [Planned(chain.name, chain) for chain in conf.chains]
 
 
 def _refuse_meta_plugin(planned: Planned) -> None:

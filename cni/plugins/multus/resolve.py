@@ -45,7 +45,7 @@ def _of_every_pod(conf: MultusConf, api: Client | None, pod: JsonObject | None) 
     """Return the default network, which the pod may replace, and what else every pod has."""
     if conf.ignored:
         note(conf.name, conf.ignored)
-    wanted: list[Wanted] = [inline(conf, raw, place) for place, raw in enumerate(conf.attached_delegates)]
+    wanted: list[Wanted] = [*inline(conf)]
     if conf.cluster_network:
         names = {'"clusterNetwork"': conf.cluster_network}
         if pod is None or pod["metadata"]["namespace"] not in conf.system_namespaces:

@@ -10,12 +10,11 @@ from cni.protocol.request import Request
 
 def salvaged(request: Request) -> MultusConf:
     """Return the configuration without the keys that are wrong, each of which is noted."""
-    raw = request.network.raw
     try:
-        return MultusConf.parse(raw)
+        return MultusConf.of(request.network)
     except CniError:
         good = {"name": request.network.name}
-        for key, value in raw.items():
+        for key, value in request.network.raw.items():
             try:
                 MultusConf.parse({**good, key: value})
                 good[key] = value
