@@ -6,7 +6,7 @@ These files show the namespace of the calling thread, so call from inside `Netns
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 from cni.protocol.errors import CniError, Code
@@ -52,7 +52,7 @@ def own_settings(ifname: str) -> dict[str, str]:
     found = {}
     for family, kind in _FOLDERS:
         own = _values(_path(family, kind, ifname), os.O_RDWR)
-        usual = _values(_path(family, kind, "default"), os.O_RDONLY)
+        usual = _values(_path(family, kind, "default"), os.O_RDONLY, own)
         own.pop("mtu", None)  # the link's, again each time that it is set up
         for name, value in own.items():
             if value != usual.get(name) or name in _ALWAYS:
@@ -67,10 +67,13 @@ def write_settings(ifname: str, settings: dict[str, str]) -> None:
         write(family, ifname, name, settings[key], kind=kind)
 
 
-def _values(path: str, flags: int) -> dict[str, bytes]:
-    """Return what is in a folder, by name, as far as it can be opened so; none if there is no folder."""
+def _values(path: str, flags: int, names: Iterable[str] = ()) -> dict[str, bytes]:
+    """Return what is in a folder, or those of some names, as far as it can be opened so.
+
+    That is nothing if there is no folder.
+    """
     with suppress(OSError), _opened(path, os.O_DIRECTORY) as folder:  # a path would be walked each time
-        names = os.listdir(folder)  # noqa: PTH208 (no Path is an open folder)
+        names = names or os.listdir(folder)  # noqa: PTH208 (no Path is an open folder)
         return {name: value for name in names if (value := _value(name, flags, folder)) is not None}
     return {}
 
