@@ -12,6 +12,7 @@ import pytest
 
 from cni.cli.plan import main as plan
 from cni.host.netlink import Message, Netlink
+from cni.host.netns import boot_id
 from cni.protocol.registry import TYPES
 from tests.support.command import called as commanded
 from tests.support.devices import words_missing
@@ -298,10 +299,12 @@ def reboot(tmp_path: Path) -> Iterator[Any]:
         new.write_text("00000000-0000-4000-8000-000000000001\n")
         run("mount", "--bind", new, file)
         mounted.append(file)
+        boot_id.cache_clear()  # this process stands for one that was started since
 
     yield rebooted
     for _ in mounted:
         run("umount", file)
+    boot_id.cache_clear()
 
 
 def test_reboot_frees_the_vf_and_what_it_made_of_it_stays(
