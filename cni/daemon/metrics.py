@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
 from prometheus_client.core import GaugeMetricFamily
@@ -11,6 +11,8 @@ from prometheus_client.registry import Collector
 
 from cni.daemon.call import Call
 from cni.daemon.job import Report
+from cni.protocol import registry
+from cni.protocol.request import VERBS
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 240)
@@ -79,15 +81,16 @@ class Metrics:
         self._registry.register(_Pools(fills))
 
     def ended(self, call: Call, report: Report) -> None:
-        labels = (call.verb, call.job.plugin_type)
+        plugin = _one_of(registry.TYPES, call.job.plugin_type)
+        labels = (_one_of(VERBS, call.verb), plugin)
         now = time.monotonic()
         began = call.began or now
         self._calls.labels(*labels, str(report.code)).inc()
         self._duration.labels(*labels, "wait").observe(began - call.arrived)
         if call.began:
             self._duration.labels(*labels, "work").observe(now - began)
-        for verb, plugin, seconds in report.steps:
-            self._duration.labels(verb, call.job.plugin_type, plugin).observe(seconds)
+        for verb, delegate, seconds in report.steps:
+            self._duration.labels(verb, plugin, delegate).observe(seconds)
         if not report.delivered:
             self._undelivered.labels(*labels).inc()
 
@@ -99,3 +102,8 @@ class Metrics:
 
     def text(self) -> bytes:
         return generate_latest(self._registry)
+
+
+def _one_of(known: Collection[str], name: str) -> str:
+    """Return what a caller names, if it is known: each value that a label has had is kept for ever."""
+    return name if name in known else "unknown"
