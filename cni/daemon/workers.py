@@ -149,7 +149,13 @@ class Workers:
         # Until its own handlers are set, a signal in the child would be taken for one of the daemon's.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         parent = os.getpid()
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            ours.close()
+            theirs.close()
+            raise
         if pid == 0:
             self._be_a_worker(theirs, parent)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
