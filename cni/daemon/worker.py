@@ -46,6 +46,7 @@ class Worker:
         self._daemon = daemon
         self._mounts = mounts
         self._memory = Memory()
+        self._has_call = False
         self._is_acting = False
         self._home = _own_namespace()
 
@@ -57,7 +58,9 @@ class Worker:
         with suppress(EOFError, ConnectionError):
             while _own_namespace() == self._home:  # else a call lost its way back
                 told, fds = self._next_job()
+                self._has_call = True
                 report = self._carry_out(told, fds)
+                self._has_call = False
                 self._daemon.sendall(packed(report))
                 signal.pthread_sigmask(signal.SIG_UNBLOCK, tuple(_REASONS))
         os._exit(0)
@@ -66,7 +69,7 @@ class Worker:
         if self._is_acting:
             self._is_acting = False  # undoing must not be undone
             raise Terminated(_REASONS[signal.Signals(number)])
-        if number == DAEMON_STOPS:
+        if number == DAEMON_STOPS and not self._has_call:
             os._exit(0)
 
     def _next_job(self) -> tuple[Job, list[int]]:
