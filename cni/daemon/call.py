@@ -33,6 +33,7 @@ class Call:
     gone: asyncio.Future[None] | None = None
     # Its stdin as far as it had come before a worker took it, to answer in the caller's version.
     seen: bytes = b""
+    is_overtaken: bool = False  # a DEL of its attachment came before its turn
 
     @cached_property
     def request(self) -> Request:
@@ -70,6 +71,14 @@ class Call:
         """Return the error of a call that is not carried out; STATUS has a code of its own for that."""
         code = Code.NOT_AVAILABLE if self.verb == "STATUS" else Code.TRY_AGAIN_LATER
         return CniError(what, why=why, fix=fix, code=code)
+
+    def overtaken(self) -> CniError:
+        """Return the refusal of a call that had not begun when a DEL of its attachment came."""
+        return self.refusal(
+            f"{self.verb} was overtaken by a DEL of the same attachment",
+            "It had not begun, so nothing was done.",
+            "Call again if the attachment is still wanted.",
+        )
 
 
 class CallerGone(Exception):

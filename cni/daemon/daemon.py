@@ -54,6 +54,7 @@ class Daemon:
         self._stopping = asyncio.Event()
         self._has_failed = False
         self._callers: set[asyncio.Task[None]] = set()
+        self._settling: set[Call] = set()  # they wait for kept DELs, and then for their turn
         self._workers = Workers(mounts, _IDLE_WORKERS, settings.calls_per_worker, inherited=(lock,))
         self._turns = Turns(settings.concurrency, settings.queue)
         self._hangups = Hangups()
@@ -156,14 +157,24 @@ class Daemon:
         call.gone = self._hangups.watch(caller.connection)
         refusal = self._refusal(call)
         if refusal is None and call.verb in TAKING:
-            try:
-                refusal = await self._replay.settle_before(call)
-            except OSError as error:  # no more files
-                refusal = not_begun(call, f"The queue of DELs cannot be read: {error.strerror}.")
+            refusal = await self._settled_before(call)
+        if call.verb == "DEL":
+            for other in self._settling:
+                other.is_overtaken |= other.key == call.key
         if refusal:
             await self._calls.refuse(call, caller, refusal)
             return
         await self._calls.carry_out(call, caller)
+
+    async def _settled_before(self, call: Call) -> CniError | None:
+        self._settling.add(call)
+        try:
+            refusal = await self._replay.settle_before(call)
+        except OSError as error:  # no more files
+            return not_begun(call, f"The queue of DELs cannot be read: {error.strerror}.")
+        finally:
+            self._settling.discard(call)
+        return call.overtaken() if call.is_overtaken else refusal
 
     def _refusal(self, call: Call) -> CniError | None:
         if not registry.own_type(call.job.plugin_type):

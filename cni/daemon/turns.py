@@ -139,13 +139,7 @@ class Turns:
         for entry in [entry for entry in self._waiting if entry.call.key == deleting.key]:
             if entry.call.verb != "DEL":
                 self._waiting.remove(entry)
-                entry.turn.set_exception(
-                    entry.call.refusal(
-                        f"{entry.call.verb} was overtaken by a DEL of the same attachment",
-                        "It had not begun, so nothing was done.",
-                        "Call again if the attachment is still wanted.",
-                    )
-                )
+                entry.turn.set_exception(entry.call.overtaken())
 
     def _begin_next(self) -> None:
         for entry in list(self._waiting):

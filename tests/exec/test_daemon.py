@@ -11,11 +11,13 @@ import stat
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cni.daemon.wire import request
 from cni.host import netns
 from tests.support.apiserver import ApiServer
 from tests.support.client import SOURCE
@@ -302,7 +304,7 @@ def test_delete_overtakes_an_add_that_waits_which_is_then_refused(
         first = node.start("ADD", STUBBED)
         barrier.arrival()
         waiting = node.start("ADD", STUBBED, CNI_IFNAME="net2")
-        until(lambda: _clients(daemon) == 2)
+        until(lambda: daemon.clients() == 2)
         deleting = node.start("DEL", STUBBED, CNI_IFNAME="net2")
         answer = ended(waiting)
         assert answer.code == 11
@@ -318,9 +320,9 @@ def test_deletes_go_before_adds_that_wait(node: NodeWorld, stub: StubIpam, barri
         first = node.start("ADD", STUBBED)
         barrier.arrival()
         second = node.start("ADD", STUBBED, CNI_IFNAME="net2")
-        until(lambda: _clients(daemon) == 2)
+        until(lambda: daemon.clients() == 2)
         deleting = node.start("DEL", STUBBED, CNI_IFNAME="net3")
-        until(lambda: _clients(daemon) == 3)
+        until(lambda: daemon.clients() == 3)
         barrier.let_pass(2)
         assert [ended(process).status for process in (first, second, deleting)] == [0, 0, 0]
     order = [line["attachment"] for line in daemon.log("call")]
@@ -333,7 +335,7 @@ def test_calls_beyond_the_queue_are_refused(node: NodeWorld, stub: StubIpam, bar
         first = node.start("ADD", STUBBED)
         barrier.arrival()
         second = node.start("ADD", STUBBED, CNI_IFNAME="net2")
-        until(lambda: _clients(daemon) == 2)
+        until(lambda: daemon.clients() == 2)
         error = node.refused("ADD", STUBBED, CNI_IFNAME="net3")
         assert error["code"] == 11
         assert "too many" in error["msg"]
@@ -415,6 +417,24 @@ def test_metrics_and_health_are_told_over_a_unix_socket(node: NodeWorld) -> None
         assert stat.S_IMODE(place.stat().st_mode) == 0o600
 
 
+def test_metrics_stay_readable_and_few_whatever_callers_name(node: NodeWorld) -> None:
+    place = node.state.parent / "metrics.sock"
+    with Daemon(node, "--metrics", f"unix:{place}") as daemon:
+        for number, name in enumerate(("macvlan", "stranger", os.fsdecode(b"no\xfftext"))):
+            verb = "ADD" if number else os.fsdecode(b"\xff\n")
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+                connection.connect(str(node.socket))
+                connection.sendall(request(name, node.environment(verb), b"{}"))
+                with suppress(ConnectionResetError):  # it refuses without reading all
+                    while connection.recv(1 << 16):
+                        pass
+        until(lambda: len(daemon.log("call")) == 3)
+        text = _get(place, "/metrics")
+    assert 'podrail_calls_total{code="7",plugin="unknown",verb="ADD"} 2.0' in text
+    assert 'plugin="macvlan",verb="unknown"} 1.0' in text
+    assert "stranger" not in text
+
+
 def test_it_is_not_ready_while_it_replays(node: NodeWorld, stub: StubIpam, barrier: Gate) -> None:
     with Daemon(node):
         node.add(STUBBED)
@@ -481,12 +501,6 @@ def _get(place: Path, path: str) -> str:
         connection.connect(str(place))
         connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         return b"".join(iter(lambda: connection.recv(1 << 16), b"")).decode()
-
-
-def _clients(daemon: Daemon) -> int:
-    """How many clients the daemon has: its sockets but one that listens, asyncio's two, the workers'."""
-    links = [str(path.readlink()) for path in Path(f"/proc/{daemon.process.pid}/fd").iterdir()]
-    return sum("socket:" in link for link in links) - 3 - len(daemon.workers())
 
 
 def test_workers_keep_their_connections_and_what_they_know_of_large_pools(

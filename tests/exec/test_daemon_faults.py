@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from cni.daemon.wire import request
 from tests.support.client import GREETING, MAGIC, REPLY, REQUEST, SOURCE, STATIC, built
-from tests.support.daemon import STUBBED, Daemon, Gate, NodeWorld, ended, is_alive, until
+from tests.support.daemon import STUBBED, Daemon, Gate, NodeWorld, ended, is_alive, parent_of, until
 from tests.support.world import Namespace, StubIpam, rail, static
 
 RESERVED = rail(ipam={**static("10.1.0.5/24"), "reserve": True})
@@ -88,6 +88,25 @@ def test_the_next_daemon_waits_for_the_calls_of_one_that_was_killed(
         with following:
             assert ended(adding).code == 11
     assert node.records() == []
+
+
+def test_what_a_call_undoes_is_undone_though_the_daemon_is_killed_meanwhile(
+    node: NodeWorld, stub: StubIpam, barrier: Gate
+) -> None:
+    before = node.host.snapshot()
+    stub.does("ADD", barrier.line)
+    stub.does("DEL", barrier.line)
+    with Daemon(node) as killed:
+        adding = node.start("ADD", STUBBED)
+        barrier.arrival()
+        adding.kill()
+        adding.communicate()
+        delegate = barrier.arrival()  # which its undoing calls
+        killed.kill()  # by which its workers are told to end
+        worker = parent_of(delegate)
+        barrier.let_pass()
+    until(lambda: not is_alive(worker))
+    assert (node.host.snapshot(), node.records()) == (before, [])
 
 
 def test_deletes_that_were_kept_are_replayed_at_the_next_start(node: NodeWorld) -> None:
@@ -191,6 +210,27 @@ def test_an_add_waits_no_longer_than_it_may_for_a_kept_delete_that_hangs(
         assert daemon.process.poll() is None
         node.delete(STUBBED, CNI_IFNAME="net2")
     assert node.records() == []
+
+
+def test_an_add_that_waits_for_a_kept_delete_is_overtaken_by_a_delete_of_its_own(
+    node: NodeWorld, stub: StubIpam, barrier: Gate
+) -> None:
+    with Daemon(node):
+        node.add(STUBBED, CNI_IFNAME="net2")
+    node.delete(STUBBED, CNI_IFNAME="net2")
+    stub.does("DEL", f"[ $CNI_IFNAME != net2 ] || {{ {barrier.line}; }}")
+    daemon = Daemon(node)
+    daemon.start()
+    barrier.arrival()
+    adding = node.start("ADD", STUBBED)
+    until(lambda: daemon.clients() == 1)
+    node.delete(STUBBED)
+    barrier.let_pass()
+    with daemon:
+        answer = ended(adding)
+        assert answer.code == 11
+        assert "overtaken" in answer.json["msg"]
+        assert "net1" not in node.sandbox.links()
 
 
 def test_void_claims_of_devices_are_removed_at_start_with_the_proof(node: NodeWorld) -> None:
@@ -426,6 +466,22 @@ def test_more_callers_than_it_may_open_files_wait_or_are_refused_and_it_goes_on(
         assert answers[0].status == 0
         assert node.call("ADD", STUBBED, CNI_IFNAME="last").status == 0
         assert daemon.process.poll() is None
+
+
+def test_a_worker_that_cannot_be_forked_is_one_call_refused_and_the_daemon_can_still_be_stopped(
+    node: NodeWorld, stub: StubIpam, barrier: Gate
+) -> None:
+    stub.does("ADD", barrier.line)
+    forks = "fork,vfork,clone,clone3"
+    no_fourth = ["strace", "-D", "-o", os.devnull, "-e", f"trace={forks}"]
+    with Daemon(node, under=[*no_fourth, "-e", f"inject={forks}:error=EAGAIN:when=4"]):
+        holding = [node.start("ADD", STUBBED, CNI_IFNAME=f"net{number}") for number in range(3)]
+        for _ in holding:
+            barrier.arrival()
+        assert node.refused("ADD", STUBBED, CNI_IFNAME="net4")["code"] == 11
+        barrier.let_pass(3)
+        assert [ended(process).status for process in holding] == [0, 0, 0]
+        # The end of the block stops it by SIGTERM.
 
 
 def test_a_queue_that_cannot_be_read_ends_it_with_a_word(node: NodeWorld) -> None:

@@ -108,6 +108,11 @@ class Daemon:
         path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         return [int(pid) for pid in path.read_text().split()]
 
+    def clients(self) -> int:
+        """How many clients it has: its sockets but one that listens, asyncio's two, the workers'."""
+        links = [str(path.readlink()) for path in Path(f"/proc/{self.process.pid}/fd").iterdir()]
+        return sum("socket:" in link for link in links) - 3 - len(self.workers())
+
     def resident(self) -> float:
         """Memory of daemon and workers in MiB, where what they share counts once."""
         total = 0
