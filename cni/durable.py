@@ -16,6 +16,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from threading import get_native_id
 from typing import TypeVar
@@ -33,12 +34,17 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
 
 def state_directory(environment: Mapping[str, str]) -> Path:
     """Return where state is kept: PODRAIL_STATE_DIR, or else the default."""
-    return Path(environment.get("PODRAIL_STATE_DIR") or DEFAULT_STATE_DIR)
+    return _parsed(environment.get("PODRAIL_STATE_DIR") or DEFAULT_STATE_DIR)
 
 
 def run_directory(environment: Mapping[str, str]) -> Path:
     """Return where locks and sockets are, which a reboot clears: PODRAIL_RUN_DIR, or else the default."""
-    return Path(environment.get("PODRAIL_RUN_DIR") or DEFAULT_RUN_DIR)
+    return _parsed(environment.get("PODRAIL_RUN_DIR") or DEFAULT_RUN_DIR)
+
+
+@lru_cache(maxsize=16)  # a call asks for the same some ten times
+def _parsed(path: str) -> Path:
+    return Path(path)
 
 
 def component(name: str) -> str:

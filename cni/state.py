@@ -117,8 +117,9 @@ class Journal(Generic[R]):
     def find(self, network: str, container_id: str, ifname: str) -> R | None:
         """Return an attachment's record; one that cannot be read is set aside and noted."""
         path = self._path(network, container_id, ifname)
-        record = self._read(path)
-        if record is None and path.exists():
+        data = durable.read(path)
+        record = self._parsed(path, data)
+        if record is None and data is not None:
             self._set_aside(path)
         if record and (record.network, *record.key) == (network, container_id, ifname):
             return record
@@ -159,7 +160,9 @@ class Journal(Generic[R]):
         return self._root.joinpath(durable.component(network), file)
 
     def _read(self, path: Path) -> R | None:
-        data = durable.read(path)
+        return self._parsed(path, durable.read(path))
+
+    def _parsed(self, path: Path, data: bytes | None) -> R | None:
         if data is None:
             return None
         try:

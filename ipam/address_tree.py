@@ -152,8 +152,9 @@ class AddressTree:
 
     def _node(self, level: int, block: int) -> str:
         """Return the name of the block of 256^level addresses with this number, such as `10.0.3.0-24`."""
-        bits = min(_BITS * level, self._width)
-        return f"{self._text((block << bits) % (1 << self._width))}-{self._width - bits}"
+        width = self._width
+        bits = min(_BITS * level, width)
+        return f"{self._text((block << bits) % (1 << width))}-{width - bits}"
 
     def _text(self, number: int) -> str:
         if self.version == 4:
