@@ -6,8 +6,8 @@
     <dataDir>/pools/<pool>/resting/…                              given back, and not to be had for a while
     <dataDir>/reservations/<network_name or _>/addresses/…        the same files, for pools that overlap
 
-Files are written and synced before the lock is taken, and directories are synced after it is let go, so
-that it is held for looking and naming only. A killed claim leaves at most the owner's link or a file that
+Files are written before the lock is taken, and directories are synced after it is let go, so that it is
+held for looking and naming only. A killed claim leaves at most the owner's link or a file that
 says whose it is; its owner's next call goes on from there.
 """
 
@@ -16,22 +16,23 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 from cni import durable
 from cni.locks import locked
-from cni.protocol.errors import CniError, Code, all_of
+from cni.protocol.errors import CniError, all_of
 from cni.protocol.failures import collected
 from cni.protocol.notes import note
 from cni.undo import undo_on_error, uninterrupted
 from ipam.after_boot import is_looked_through, look_through
-from ipam.allocator import Held, Numbers, lowest_free
+from ipam.allocator import lowest_free
+from ipam.file_claim import FileClaim, give_back, holder_of, unavailable
 from ipam.pool import Allocation, Claim, Owner, PoolKey
 from ipam.pool_files import PoolFiles, decoded, described, encoded, sweep
 from ipam.ranges import Ip, parse_range
-from ipam.store import AddressHeld, PoolExhausted, Wish, most_of
+from ipam.store import PoolExhausted, Wish
 
 # Who holds what an owner's link in a pool points to, as far as the journal proves it.
 Witness = Callable[[PoolKey, Owner], Owner | None]
@@ -54,22 +55,22 @@ class FileStore:
             self._locked(),
             uninterrupted(),
         ):
-            held = self._held_here(pool, wish, owner)
-            kept = self._kept(pool, wish, owner, [each for each in held if each.address not in wish.taken])
-            if kept:
-                claim = self._keep(pool, wish, owner, held, kept, draft)
+            asked = FileClaim.of(pool, wish, owner, self._repaired(pool, owner))
+            asked.free_lost()
+            if asked.kept:
+                claim = asked.keep(asked.kept, draft)
             else:
-                number = self._chosen(pool, wish)
+                pool.wake()
+                number = asked.choice()
                 undo.callback(self.release, owner, (), [Claim(wish.pool, pool.address(number))])
-                claim = self._take(pool, wish, owner, held, number, draft)
-            self._settle(pool, wish, owner, held, claim)
+                claim = asked.take(number, draft)
+            asked.settle(claim)
         return claim
 
     def candidate(self, wish: Wish, owner: Owner) -> Ip:
         pool = self._pool(wish.pool)
-        mine = [each for each in pool.held_by(owner) if not self._is_elsewhere(pool, wish, owner, each)]
-        kept = self._kept(pool, wish, owner, [each for each in mine if each.address not in wish.taken])
-        return kept.address if kept else pool.address(self._choice(pool, wish))
+        asked = FileClaim.of(pool, wish, owner, pool.linked(owner))
+        return asked.kept.address if asked.kept else pool.address(asked.choice())
 
     def release(
         self,
@@ -113,14 +114,13 @@ class FileStore:
     def complaints(self, wishes: Iterable[Wish]) -> list[str]:
         faults = [*self._unreadable(), *self._unwritable()]
         for wish in wishes:
-            pool = self._pool(wish.pool)
-            if lowest_free(wish.range, self._held(pool, wish)) is None:
+            if not self.has_room(wish):
                 faults.append(str(PoolExhausted(wish, "").msg))
         return faults
 
     def has_room(self, wish: Wish) -> bool:
         """Whether an address could be given, just now."""
-        return lowest_free(wish.range, self._held(self._pool(wish.pool), wish)) is not None
+        return lowest_free(wish.range, unavailable(self._pool(wish.pool), wish)) is not None
 
     def is_in_use(self, key: PoolKey, rest: float = 0) -> bool:
         """Whether somebody holds an address of a pool, or one was given back less than `rest` seconds ago."""
@@ -140,7 +140,7 @@ class FileStore:
             for address, owner in holders.items():
                 number = int(address)
                 found = pool.allocation(number)
-                holder = self._holder(pool, Wish(key, whole), number)
+                holder = holder_of(pool, Wish(key, whole), number)
                 if holder and not (found and found.owner and found.owner.is_same_holder(owner)):
                     refused[address] = holder
                 elif not found:
@@ -182,146 +182,12 @@ class FileStore:
             linked = self._repaired(pool, owner) if is_recorded else pool.linked(owner)
             numbers = sorted(named.union(linked))
             for number in numbers:
-                self._give_back(pool, number, owner, rest, is_proven=is_recorded and number in named)
+                give_back(pool, number, owner, rest, is_proven=is_recorded and number in named)
             # What another sandbox of the owner holds by now is found through the same link.
-            pool.link(owner, _numbers(pool.held_by(owner, linked)))
+            pool.link(owner, (int(each.address) for each in pool.held_by(owner, linked)))
             pool.wake()
             pool.prune()
         pool.sync_released(*numbers)
-
-    def _held_here(self, pool: PoolFiles, wish: Wish, owner: Owner) -> list[Allocation]:
-        """Return what the owner holds in the pool, and free there what became another's through another."""
-        held = []
-        for each in pool.held_by(owner, self._repaired(pool, owner)):
-            if self._is_elsewhere(pool, wish, owner, each):
-                reserver = pool.reserver(int(each.address))
-                note(owner.name, f"{each.address} is held through another pool by {reserver}")
-                self._drop(pool, each)
-            else:
-                held.append(each)
-        return held
-
-    def _is_elsewhere(self, pool: PoolFiles, wish: Wish, owner: Owner, held: Allocation) -> bool:
-        """Tell whether an owner's address has become another's through another pool."""
-        reserver = pool.reserver(int(held.address)) if wish.is_unique else None
-        return reserver is not None and not reserver.is_same_holder(owner)
-
-    def _kept(self, pool: PoolFiles, wish: Wish, owner: Owner, mine: list[Allocation]) -> Allocation | None:
-        """Return which of an owner's addresses answers a wish; the wanted one need not be linked."""
-        if wish.wanted is None:
-            return mine[0] if mine else None
-        found = pool.allocation(int(wish.wanted)) if wish.wanted not in wish.taken else None
-        return found if found and found.owner and found.owner.is_same_holder(owner) else None
-
-    def _keep(
-        self,
-        pool: PoolFiles,
-        wish: Wish,
-        owner: Owner,
-        held: list[Allocation],
-        kept: Allocation,
-        draft: durable.Draft,
-    ) -> Claim:
-        """Let the owner hold what it holds already under its present container ID."""
-        number = int(kept.address)
-        pool.link(owner, [*_numbers(held), number])
-        if kept.owner != owner:
-            draft.put_at(pool.tree.path(number))
-        if wish.is_unique and (kept.owner != owner or not pool.reserver(number)):
-            pool.reserve_again(number, draft)
-        return Claim(wish.pool, kept.address, is_new=False, is_unique=wish.is_unique)
-
-    def _chosen(self, pool: PoolFiles, wish: Wish) -> int:
-        """Return the address that is wanted, or the lowest free one, once it is known that it can be had."""
-        pool.wake()
-        return self._choice(pool, wish)
-
-    def _choice(self, pool: PoolFiles, wish: Wish) -> int:
-        number = int(wish.wanted) if wish.wanted else lowest_free(wish.range, self._held(pool, wish))
-        if number is None:
-            raise self._exhausted(pool, wish)
-        if wish.wanted and (holder := self._holder(pool, wish, number)):
-            raise AddressHeld(wish.wanted, wish.pool, holder)
-        return number
-
-    def _take(
-        self,
-        pool: PoolFiles,
-        wish: Wish,
-        owner: Owner,
-        held: list[Allocation],
-        number: int,
-        draft: durable.Draft,
-    ) -> Claim:
-        pool.begin()
-        pool.link(owner, [*_numbers(held), number])
-        pool.tree.add(number, draft)
-        if wish.is_unique:
-            pool.reservations.add(number, draft)
-        return Claim(wish.pool, pool.address(number), is_unique=wish.is_unique)
-
-    def _settle(
-        self, pool: PoolFiles, wish: Wish, owner: Owner, held: list[Allocation], claim: Claim
-    ) -> None:
-        """Give back what the owner held in the claim's place."""
-        others = [each for each in held if each.address not in (*wish.taken, claim.address)]
-        surplus = others[: max(0, len(others) - wish.count + 1)]
-        for each in surplus:
-            note(owner.name, f"gives {each.address} back, because it has {claim.address} now")
-            self._drop(pool, each, wish.rest)
-        if surplus:
-            kept = [each for each in held if each not in surplus]
-            pool.link(owner, [*_numbers(kept), int(claim.address)])
-
-    def _held(self, pool: PoolFiles, wish: Wish) -> list[Held]:
-        held: list[Held] = [pool.tree]
-        if wish.is_unique:
-            held.append(pool.reservations)
-        if wish.rest:
-            held.append(pool.asleep())
-        return [*held, Numbers.of(map(int, wish.taken))] if wish.taken else held
-
-    def _holder(self, pool: PoolFiles, wish: Wish, number: int) -> str:
-        """Return who holds an address, in this pool or through another; empty if nobody does."""
-        if pool.tree.holds(number):
-            allocation = pool.allocation(number)
-            return str(allocation.owner) if allocation and allocation.owner else "an unreadable entry"
-        if wish.is_unique and pool.reservations.holds(number):
-            return f"{pool.reserver(number) or 'an unreadable entry'}, through another pool"
-        return "another range of this attachment" if pool.address(number) in wish.taken else ""
-
-    def _drop(self, pool: PoolFiles, held: Allocation, rest: float = 0) -> None:
-        """Free what an owner holds with whichever sandbox."""
-        if held.owner:
-            self._give_back(pool, int(held.address), held.owner, rest, is_proven=True)
-
-    def _give_back(
-        self, pool: PoolFiles, number: int, owner: Owner, rest: float = 0, *, is_proven: bool
-    ) -> None:
-        """Free an address if this sandbox of the owner has it; of an unreadable entry if that is proven."""
-        allocation = pool.allocation(number)
-        holder = allocation.owner if allocation else None
-        if allocation and not _has(holder, owner, is_proven):
-            return
-        if _has(pool.reserver(number), owner, is_proven or holder is not None):
-            pool.reservations.remove(number)
-        if allocation and rest:
-            try:
-                pool.lay_to_rest(number, rest)
-            except OSError as error:  # such as a full disk: better given out too early than never
-                note(owner.name, f"{allocation.address} does not rest: {error.strerror}")
-        pool.tree.remove(number)
-
-    def _exhausted(self, pool: PoolFiles, wish: Wish) -> CniError:
-        range_ = wish.range
-        if wish.rest and lowest_free(range_, self._held(pool, replace(wish, rest=0))) is not None:
-            return CniError(
-                f"no address is left in {wish.pool.network} ({range_.path}) just now",
-                why=f"Of {range_.size}, some were given back in the last {wish.rest:g} s and rest.",
-                fix='Call again later, shorten "rest_time", or make the range larger.',
-                code=Code.TRY_AGAIN_LATER,
-            )
-        return PoolExhausted(wish, most_of(pool.owner_names()))
 
     def _repaired(self, pool: PoolFiles, owner: Owner) -> list[int]:
         """Return which entries the owner's link names.
@@ -366,11 +232,3 @@ class FileStore:
 
 
 _LOOKED_AT = 2000  # entries; 20 µs each
-
-
-def _numbers(held: Iterable[Allocation]) -> list[int]:
-    return [int(each.address) for each in held]
-
-
-def _has(holder: Owner | None, owner: Owner, is_proven: bool) -> bool:
-    return holder.has_sandbox(owner.container_id, owner.ifname) if holder else is_proven
