@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -96,9 +97,14 @@ def _existing(mounts: Mounts | None) -> frozenset[str]:
 
 def _mounted(mounts: Mounts | None) -> list[str]:
     """Return the paths where network namespaces are mounted; see proc(5) for mountinfo's fields."""
-    text = Path(f"/proc/{mounts.pid if mounts else 'self'}/mountinfo").read_text()
-    fields = [line.split(" ") for line in text.splitlines()]
-    return [found[4].encode().decode("unicode_escape") for found in fields if found[3].startswith("net:[")]
+    told = Path(f"/proc/{mounts.pid if mounts else 'self'}/mountinfo").read_bytes()
+    fields = [line.split(b" ") for line in told.split(b"\n") if line]
+    return [os.fsdecode(_unescaped(found[4])) for found in fields if found[3].startswith(b"net:[")]
+
+
+def _unescaped(path: bytes) -> bytes:
+    """Return a path with what the kernel writes as octal numbers: space, tab, newline and backslash."""
+    return re.sub(rb"\\([0-7]{3})", lambda found: bytes([int(found[1], 8)]), path)
 
 
 def _job(record: Record, environment: Mapping[str, str], mounts: Mounts | None) -> Job:
