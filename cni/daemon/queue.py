@@ -7,6 +7,7 @@ is set aside as `refused/<name>`, for the administrator to look at.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -51,6 +52,7 @@ class Queue:
             Malformed: it holds no DEL.
         """
         try:
+            _check(file)
             data = file.read_bytes()
         except FileNotFoundError:
             return None
@@ -86,3 +88,14 @@ class Queue:
             os.fsync(fd)
         finally:
             os.close(fd)
+
+
+def _check(file: Path) -> None:
+    """Refuse what no client has put there: it would be waited for, or fill the memory."""
+    found = file.lstat()
+    if not stat.S_ISREG(found.st_mode):
+        raise wire.Malformed("it is no file")
+    if found.st_uid != os.geteuid():
+        raise wire.Malformed(f"it is user {found.st_uid}'s")
+    if found.st_size > wire.MOST:
+        raise wire.Malformed(f"it has {found.st_size} bytes")

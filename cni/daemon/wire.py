@@ -21,6 +21,7 @@ _MAX_HEADER = 4096
 _MAX_NAME = 4096
 _MAX_ENVIRONMENT = 1 << 20
 
+MOST = _MAX_HEADER + _MAX_NAME + _MAX_ENVIRONMENT + MAX_BYTES + 1  # bytes of a whole call
 FIRST = _SIZE_AT.size  # bytes to read before the rest of a header's size is known
 GREETING = _GREETING.pack(MAGIC, VERSION, _GREETING.size)
 
