@@ -22,6 +22,7 @@ from pydantic import BaseModel
 from cni.command import parser_of
 from cni.daemon import systemd
 from cni.daemon.daemon import Daemon
+from cni.daemon.http import CannotServe
 from cni.daemon.log import Notes, log
 from cni.daemon.settings import Settings, add_options
 from cni.daemon.wire import MAGIC
@@ -70,7 +71,7 @@ def serve(settings: Settings, environment: Mapping[str, str]) -> int:
             warm()
             with redirect_stderr(Notes()):
                 return asyncio.run(_serve(settings, environment, listening, lock, mounts))
-    except CannotStart as error:
+    except (CannotStart, CannotServe) as error:
         sys.stderr.write(f"podrail daemon: {error}\n")
         return 1
 
@@ -121,8 +122,11 @@ def _locked(settings: Settings) -> int:
 
     A daemon that was killed leaves workers that undo their calls: those are waited for.
     """
-    settings.lock.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    lock = os.open(settings.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        settings.lock.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = os.open(settings.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise CannotStart(f"{settings.lock} cannot be opened: {error}") from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
