@@ -11,7 +11,7 @@ import stat
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -470,7 +470,44 @@ def test_metrics_tell_how_full_pools_are(node: NodeWorld) -> None:
         assert 'podrail_pool_held{network_name="",range="10.1.0.0/24"} 1.0' in _get(place, "/metrics")
 
 
-@pytest.mark.parametrize("address", ["0.0.0.0:9000", "192.0.2.1:9000", "localhost", "unix:relative"])
+def test_callers_are_served_however_many_ask_for_metrics(node: NodeWorld) -> None:
+    few = ["prlimit", "--nofile=60:60"]
+    with (
+        Daemon(node, "--metrics", "127.0.0.1:9476", under=few) as daemon,
+        netns.opened(node.host.path) as host,
+        ExitStack() as asking,
+    ):
+        for _ in range(100):  # and say nothing
+            connection = asking.enter_context(host.socket(socket.AF_INET, socket.SOCK_STREAM))
+            connection.connect(("127.0.0.1", 9476))
+        node.add(rail())
+        node.delete(rail())
+        assert daemon.log("not accepting") == []
+
+
+@pytest.mark.parametrize("what", ["a-file", "a-directory", "nowhere/at-all", "a-file/below"])
+def test_it_says_where_it_cannot_listen_and_touches_nothing(node: NodeWorld, what: str) -> None:
+    folder = node.state.parent
+    (folder / "a-file").write_text("somebody's own")
+    (folder / "a-directory").mkdir()
+    place = folder / what
+    for option, value in (("--metrics", f"unix:{place}"), ("--socket", f"{place}/daemon.sock")):
+        if (option, what) in (("--socket", "a-directory"), ("--socket", "nowhere/at-all")):
+            continue  # where it can
+        daemon = Daemon(node, option, value)
+        daemon.start()
+        assert daemon.process.wait(60) == 1
+        told = daemon.log_file.read_text()
+        daemon.log_file.unlink()
+        assert told.splitlines()[-1].startswith("podrail daemon: ")
+        assert str(place) in told.splitlines()[-1]
+        assert "Traceback" not in told
+    assert (folder / "a-file").read_text() == "somebody's own"
+
+
+@pytest.mark.parametrize(
+    "address", ["0.0.0.0:9000", "192.0.2.1:9000", "127.0.0.1:65536", "localhost", "unix:relative"]
+)
 def test_metrics_are_for_this_machine_only(address: str) -> None:
     done = subprocess.run([BIN / "podrail", "daemon", "--metrics", address], capture_output=True, check=False)
     assert done.returncode == 2

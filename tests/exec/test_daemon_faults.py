@@ -11,7 +11,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from cni.daemon.wire import request
 from tests.support.client import GREETING, MAGIC, REPLY, REQUEST, SOURCE, STATIC, built
 from tests.support.daemon import STUBBED, Daemon, Gate, NodeWorld, ended, is_alive, parent_of, until
-from tests.support.world import Namespace, StubIpam, rail, static
+from tests.support.world import Namespace, StubIpam, rail, run, static
 
 RESERVED = rail(ipam={**static("10.1.0.5/24"), "reserve": True})
 
@@ -305,6 +305,28 @@ def test_what_is_no_kept_delete_is_set_aside(node: NodeWorld, content: bytes | N
         node.delete(rail())
 
 
+@pytest.mark.parametrize(
+    ("put", "why"),
+    [
+        pytest.param(lambda place: place.mkdir(), "no file", id="a-directory"),
+        pytest.param(os.mkfifo, "no file", id="a-pipe"),
+        pytest.param(lambda place: place.symlink_to("/dev/zero"), "no file", id="a-link"),
+        pytest.param(lambda place: os.truncate(place.open("x").name, 1 << 40), "bytes", id="too-long"),
+        pytest.param(lambda place: os.chown(place.open("x").name, 65534, -1), "user 65534", id="nobodys"),
+    ],
+)
+def test_what_no_client_has_put_into_the_queue_is_set_aside(
+    node: NodeWorld, put: Callable[[Path], object], why: str
+) -> None:
+    node.queue.mkdir(mode=0o700)
+    put(node.queue / "old.bak")
+    with Daemon(node) as daemon:
+        (line,) = daemon.log("set aside")
+        assert why in line["msg"]
+        node.add(rail())
+        node.delete(rail())
+
+
 def test_a_kept_delete_that_can_never_succeed_is_set_aside(node: NodeWorld) -> None:
     assert node.call("DEL", b"no JSON", plugin="macvlan").status == 0
     with Daemon(node) as daemon:
@@ -433,6 +455,26 @@ def test_a_sandbox_without_a_path_lives_as_long_as_a_process_is_in_it(node: Node
         inside.wait()
     with Daemon(node):
         assert node.records() == []
+
+
+def test_a_sandbox_lives_at_a_path_of_any_name(node: NodeWorld, tmp_path: Path) -> None:
+    with Daemon(node):
+        node.add(rail())
+    text = tmp_path / "n\u00e4me with \\ of\nmany"
+    other = tmp_path / os.fsdecode(b"\xff")  # which is somebody else's business
+    for place, target in ((text, node.sandbox.path), (other, "/dev/null")):
+        place.touch()
+        run("mount", "--bind", target, place)
+    node.sandbox.delete()
+    try:
+        with Daemon(node, LC_ALL="C.UTF-8") as daemon:
+            assert daemon.log("repair") == []
+    finally:
+        for place in (text, other):
+            run("umount", place)
+    with Daemon(node, "--cni-path", str(node.own)) as daemon:
+        assert len(daemon.log("repair")) == 1
+    assert node.records() == []
 
 
 def test_attachments_of_an_earlier_boot_are_given_back_at_start(node: NodeWorld) -> None:
