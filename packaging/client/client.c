@@ -111,13 +111,17 @@ static int write_all(int fd, const char *data, size_t size)
     return 0;
 }
 
-static void read_input(void)
+/* Signals come while it waits and at no other moment, or one could come just before it waits for ever. */
+static void read_input(const sigset_t *waiting)
 {
     while (input_size < sizeof input) {
+        int ready = ppoll(&(struct pollfd){.fd = 0, .events = POLLIN}, 1, NULL, waiting);
+        if (stopped)
+            return;
+        if (ready < 0 && errno == EINTR)
+            continue;
         ssize_t got = read(0, input + input_size, sizeof input - input_size);
-        if (got < 0 && errno == EAGAIN)
-            poll(&(struct pollfd){.fd = 0, .events = POLLIN}, 1, -1);
-        else if (got == 0 || (got < 0 && errno != EINTR))
+        if (got == 0 || (got < 0 && errno != EINTR && errno != EAGAIN))
             return; /* a stdin that cannot be read is an empty one */
         if (got > 0)
             input_size += got;
@@ -264,6 +268,8 @@ static enum outcome call(void)
         int fd = connect_to(socket_path()), number = errno;
         if (fd >= 0) {
             connection = fd;
+            if (stopped) /* before it could be told */
+                shutdown(fd, SHUT_WR);
             outcome = exchange(fd, sandbox, sandbox_error, deadline);
             connection = -1;
             close(fd);
@@ -415,6 +421,11 @@ static int queue_delete(void)
     return 0;
 }
 
+static int unreachable(void)
+{
+    return !strcmp(command, "STATUS") ? NOT_AVAILABLE : TRY_AGAIN_LATER;
+}
+
 static int answer_alone(enum outcome outcome)
 {
     char what[600], why[600];
@@ -423,8 +434,7 @@ static int answer_alone(enum outcome outcome)
     snprintf(what, sizeof what, "%s %s", outcome == LOST ? "the connection was lost to the podrail daemon at"
              : "no podrail daemon answers at", plain(socket_path()));
     snprintf(why, sizeof why, "%s%s", reason, stopped ? "; the call was stopped by a signal" : "");
-    int code = !strcmp(command, "STATUS") ? NOT_AVAILABLE : TRY_AGAIN_LATER;
-    return fail(code, what, why, "Look at the node daemon (podrail daemon), then call again.");
+    return fail(unreachable(), what, why, "Look at the node daemon (podrail daemon), then call again.");
 }
 
 /* Copy the reply; an ADD whose result cannot be told is taken back, or nobody would call DEL for it. */
@@ -436,6 +446,7 @@ static int deliver(void)
     fprintf(stderr, "podrail: the answer could not be given: %s\n", strerror(errno));
     if (!strcmp(command, "ADD") && reply.status == 0) {
         command = "DEL";
+        stopped = 0; /* nothing is to stop this one */
         if (setenv("CNI_COMMAND", command, 1) || collect_environment() || call() != ANSWERED)
             queue_delete();
     }
@@ -464,14 +475,17 @@ int main(int argc, char **argv)
     if (!stdout_is_open && !strcmp(command, "ADD"))
         return fprintf(stderr, "podrail: stdout is closed, so nothing was done\n"), 1;
     const int stopping[] = {SIGTERM, SIGINT, SIGHUP};
-    sigset_t inherited; /* what a caller blocks is inherited */
-    sigemptyset(&inherited);
+    sigset_t all, unblocked; /* what a caller blocks is inherited */
+    sigfillset(&all);
+    sigprocmask(SIG_BLOCK, &all, &unblocked);
     for (int i = 0; i < 3; i++) {
         sigaction(stopping[i], &(struct sigaction){.sa_handler = on_signal}, NULL);
-        sigaddset(&inherited, stopping[i]);
+        sigdelset(&unblocked, stopping[i]);
     }
-    sigprocmask(SIG_UNBLOCK, &inherited, NULL);
-    read_input();
+    read_input(&unblocked);
+    sigprocmask(SIG_SETMASK, &unblocked, NULL);
+    if (stopped) /* perhaps not all was read: a DEL is not to be kept so */
+        return fail(unreachable(), "the call was stopped by a signal", "It had not begun", "Call again.");
     if (collect_environment())
         return fail(INVALID_ENVIRONMENT, "the environment is too large", "More than 1 MiB is not passed on",
                     "Call with a smaller environment.");

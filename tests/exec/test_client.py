@@ -308,6 +308,21 @@ def test_a_connection_that_closes_before_the_greeting_is_tried_again(client: Cli
     assert len(daemon.received) == 1
 
 
+@pytest.mark.parametrize(("verb", "code"), [("ADD", 11), ("DEL", 11), ("GC", 11), ("STATUS", 50)])
+def test_a_signal_ends_a_call_that_has_not_begun_and_nothing_is_done_or_kept(
+    client: Client, verb: str, code: int
+) -> None:
+    with StandIn.answering(client.socket, Sent(RESULT)) as daemon:
+        process = client.start(verb)
+        assert process.stdin
+        process.stdin.write(CONF + b" " * (1 << 17))  # more than a pipe holds: it is being read
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 1
+        assert json.loads(process.stdout.read())["code"] == code  # type: ignore[union-attr]
+    assert daemon.received == []
+    assert not client.queue.exists()
+
+
 def test_a_signal_asks_the_daemon_to_end_the_call_and_its_answer_is_given(client: Client) -> None:
     arrived = threading.Event()
 
