@@ -93,15 +93,17 @@ class Journal(Generic[R]):
         self._state = durable.state_directory(environment)
         self._root = self._state.joinpath("attachments", plugin)
 
-    def begin(self, record: R) -> None:
+    def begin(self, record: R, *, is_lasting: bool = False) -> None:
         """Write the record of a new attachment, whole and only if there is none.
+
+        A lasting one is on the disk by then: what it leads to survives this machine's loss of power.
 
         Raises:
             AttachmentExists: it has one.
         """
         path = self._path(record.network, *record.key)
         try:
-            durable.create(path, _encoded(record), self._state)
+            durable.create(path, _encoded(record), self._state, is_synced=is_lasting)
         except FileExistsError as error:
             raise AttachmentExists(
                 f'container {record.container_id} has an attachment "{record.ifname}" '
@@ -109,10 +111,13 @@ class Journal(Generic[R]):
                 why=f"Its record is {path}.",
                 fix="Call DEL for it first, or use another CNI_IFNAME.",
             ) from error
+        if is_lasting:
+            durable.sync_directory(path.parent)
 
-    def update(self, record: R) -> None:
-        """Replace the record of an attachment in one step."""
-        durable.replace(self._path(record.network, *record.key), _encoded(record), self._state)
+    def update(self, record: R, *, is_lasting: bool = False) -> None:
+        """Replace the record of an attachment in one step; a lasting one is on the disk by then."""
+        path = self._path(record.network, *record.key)
+        durable.replace(path, _encoded(record), self._state, is_lasting=is_lasting)
 
     def find(self, network: str, container_id: str, ifname: str) -> R | None:
         """Return an attachment's record; one that cannot be read is set aside and noted."""

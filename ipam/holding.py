@@ -20,6 +20,11 @@ class Place(BaseModel):
     kind: Literal["file", "kubernetes", "blocks"]
     path: str
 
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether claims are kept where this node's loss of power takes nothing of them."""
+        return self.kind == "kubernetes"
+
 
 class Patience(BaseModel):
     """How long a call waits for a cluster, in seconds."""

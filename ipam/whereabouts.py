@@ -82,7 +82,8 @@ def _claimed(request: Request, conf: WhereaboutsConf, asked: Asked) -> list[tupl
             beside = replace(wish, taken=frozenset(claim.address for claim in claims)) if claims else wish
             claims.append(_claim(store, beside, asked.owner))
         if store.wants_notes:
-            journal.update(holding.model_copy(update={"claims": tuple(map(noted, claims))}))
+            noting = {"claims": tuple(map(noted, claims))}
+            journal.update(holding.model_copy(update=noting), is_lasting=place.is_elsewhere)
         too_late()
     return list(zip(wishes, claims, strict=True))
 
@@ -136,6 +137,8 @@ def _recorded(
 ) -> tuple[Holding, bool]:
     """Record which pools are asked; what an earlier call asked stays owed.
 
+    A claim in a cluster outlives this machine's loss of power, so what leads to it must do so too.
+
     Tell too whether there was no record before.
     """
     pools = [wish.pool.to_json() for wish in asked.wishes]
@@ -144,7 +147,7 @@ def _recorded(
     if earlier is None:
         holding = Holding.of(request, "whereabouts", "", place=place, pools=tuple(pools), **taken)
         try:
-            journal.begin(holding)
+            journal.begin(holding, is_lasting=place.is_elsewhere)
             return holding, True
         except AttachmentExists:  # another call for the same attachment, just now
             earlier = journal.find(holding.network, *holding.key) or holding
@@ -152,7 +155,7 @@ def _recorded(
     if not added and all(getattr(earlier, name) == value for name, value in taken.items()):
         return earlier, False
     holding = earlier.model_copy(update={**taken, "pools": earlier.pools + added})
-    journal.update(holding)
+    journal.update(holding, is_lasting=place.is_elsewhere)
     return holding, False
 
 

@@ -27,7 +27,10 @@ from cni.boot import boot_id
 from cni.protocol.plugin import run
 from cni.protocol.request import Request
 from cni.protocol.signals import again_in_time
+from tests.support.apiserver import ApiServer
+from tests.support.node import Node
 from tests.support.processes import forked, status_of
+from tests.support.stores import Cluster
 from tests.support.world import BIN
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -235,3 +238,21 @@ def test_an_add_after_a_restart_gets_what_the_lost_one_had(disk: Disk, tmp_path:
         assert_sound(disk)
 
     each_restart(disk, images, look)
+
+
+@pytest.mark.parametrize("written", ["nothing", "names"])
+def test_what_an_add_holds_in_a_cluster_is_on_record_after_a_restart(
+    disk: Disk, tmp_path: Path, apiserver: ApiServer, written: str
+) -> None:
+    node = Node(Cluster.of(apiserver), disk.place / "podrail")
+    os.sync()
+    images = disk.copies(node.add, tmp_path / "images", WRITTEN[written])
+    assert len(images) > 3
+    assert list(node.cluster.entries()) == ["1"]
+
+    def look(_is_answered: bool) -> None:
+        # The record alone: who called this plugin may have lost its own.
+        node.delete({"cniVersion": "1.0.0", "name": "rail", "ipam": {"range": 7}}, CNI_ARGS="")
+
+    each_restart(disk, images[-1:], look)
+    assert (node.cluster.entries(), node.cluster.reservations()) == ({}, {})
