@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
 
 from cni.daemon.job import Job
 from cni.protocol.errors import CniError, Code
@@ -35,19 +36,16 @@ class Call:
     seen: bytes = b""
     is_overtaken: bool = False  # a DEL of its attachment came before its turn
 
-    @cached_property
-    def request(self) -> Request:
-        """The call's environment, as errors and logs name it; stdin is left where it is."""
-        return Request(self.verb, self.job.environment, b"")
+    verb: str = field(init=False)
+    # The call's environment, as errors and logs name it; stdin is left where it is.
+    request: Request = field(init=False)
+    # What only one call at a time may be about; None for verbs that are about no attachment.
+    key: AttachmentKey | None = field(init=False)
 
-    @cached_property
-    def verb(self) -> str:
-        return self.job.environment.get("CNI_COMMAND", "")
-
-    @cached_property
-    def key(self) -> AttachmentKey | None:
-        """What only one call at a time may be about; None for verbs that are about no attachment."""
-        return self.request.key if self.verb in ("ADD", "DEL", "CHECK") else None
+    def __post_init__(self) -> None:
+        self.verb = self.job.environment.get("CNI_COMMAND", "")
+        self.request = Request(self.verb, self.job.environment, b"")
+        self.key = self.request.key if self.verb in ("ADD", "DEL", "CHECK") else None
 
     @property
     def version(self) -> str:
@@ -64,8 +62,36 @@ class Call:
         return self.verb not in ("DEL", "GC")
 
     @property
+    def is_given_up(self) -> bool:
+        """Tell whether nobody waits for it any more, so that it is to end."""
+        return self.gone is not None and self.gone.done() and self.ends_with_its_caller
+
+    @property
     def seconds_left(self) -> float:
         return self.deadline - time.monotonic()
+
+    @contextmanager
+    def ending(self, end: Callable[[], None]) -> Iterator[None]:
+        """Within the block, call `end` when the call's time is over, or when nobody waits for it any more."""
+        gone = self.gone if self.ends_with_its_caller else None
+        is_within = True
+
+        def over(_: object = None) -> None:
+            nonlocal is_within
+            if is_within:  # a future's callback comes a moment later, and cannot be called back by then
+                is_within = False
+                end()
+
+        timer = asyncio.get_running_loop().call_later(max(0.0, self.seconds_left), over)
+        if gone:
+            gone.add_done_callback(over)
+        try:
+            yield
+        finally:
+            is_within = False
+            timer.cancel()
+            if gone:
+                gone.remove_done_callback(over)
 
     def refusal(self, what: str, why: str, fix: str = "Call again.") -> CniError:
         """Return the error of a call that is not carried out; STATUS has a code of its own for that."""

@@ -10,7 +10,6 @@ import struct
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import PurePath
 
 from cni.daemon import wire
 from cni.daemon.job import Job
@@ -31,6 +30,7 @@ class Caller:
     connection: socket.socket
     pid: int = 0
     fds: list[int] = field(default_factory=list)
+    _until: float = 0.0  # by the loop's clock
 
     @classmethod
     def of(cls, connection: socket.socket) -> Caller:
@@ -43,24 +43,26 @@ class Caller:
         pid, uid, _ = _CREDENTIALS.unpack(told)
         if uid != os.geteuid():
             raise NotAllowed(f"user {uid}, process {pid}")
-        connection.setblocking(False)
         return cls(connection, pid)
 
     def greet(self) -> None:
         self.connection.send(wire.GREETING)  # a new connection has room for it
 
-    async def call(self, defaults: Mapping[str, str]) -> Job:
+    async def call(self, defaults: Mapping[str, str], seconds: float) -> Job:
         """Read a call up to its stdin; `defaults` are variables that it has if the caller sends none.
 
         Raises:
             Malformed: it is not of our protocol.
+            TimeoutError: not all of it came in time.
             EOFError: the caller is gone.
         """
+        self._until = asyncio.get_running_loop().time() + seconds
         header = await self._header()
-        name = os.fsdecode(await self._exactly(header.name))
-        environment = wire.parse_environment(await self._exactly(header.environment))
+        told = await self._exactly(header.name + header.environment)
+        name = os.fsdecode(told[: header.name])
+        environment = wire.parse_environment(told[header.name :])
         return Job(
-            plugin_type=PurePath(name).name,
+            plugin_type=name.rpartition("/")[2],
             executable=name,
             environment={**defaults, **environment},
             stdin=None,
@@ -90,25 +92,30 @@ class Caller:
         self.fds = fds.tolist()
         return first
 
-    async def _readable(self) -> None:
-        loop = asyncio.get_running_loop()
-        came = asyncio.Event()
-        loop.add_reader(self.connection, came.set)
-        try:
-            await came.wait()
-        finally:
-            loop.remove_reader(self.connection)
-
     async def _exactly(self, size: int) -> bytes:
-        loop = asyncio.get_running_loop()
         data = bytearray(size)
         view = memoryview(data)
         while view:
-            got = await loop.sock_recv_into(self.connection, view)
+            try:
+                got = self.connection.recv_into(view)
+            except BlockingIOError:
+                await self._readable()
+                continue
             if not got:
                 raise EOFError
             view = view[got:]
         return bytes(data)
+
+    async def _readable(self) -> None:
+        """Wait until more has come; clients send all at once, so that most calls need no time limit."""
+        loop = asyncio.get_running_loop()
+        came = asyncio.Event()
+        loop.add_reader(self.connection, came.set)
+        try:
+            async with asyncio.timeout_at(self._until):
+                await came.wait()
+        finally:
+            loop.remove_reader(self.connection)
 
     def peek(self) -> bytes:
         """Return what has come of stdin, and leave it for the worker: refusals are in its cniVersion."""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from dataclasses import dataclass
-from typing import Any
 
 from cni.daemon.call import TRACE, Call, CallerGone
 from cni.daemon.caller import Caller
@@ -61,9 +59,10 @@ class Calls:
             call.seen = caller.peek()
             caller.connection.setblocking(True)  # the worker's descriptor shares this with ours
         job = call.job._replace(environment={**call.job.environment, TRACE: call.trace})
-        working = asyncio.ensure_future(worker.call(job, fds))
         try:
-            report = await self._bounded(call, worker, working)
+            reported = worker.begin(job, fds)
+            with call.ending(lambda: self._stop(call, worker)):
+                report = await reported
         except WorkerLost:
             worker.kill()
             self.metrics.crashed()
@@ -72,20 +71,8 @@ class Calls:
         self.workers.give_back(worker)
         return report
 
-    async def _bounded(self, call: Call, worker: Process, working: asyncio.Future[Report]) -> Report:
-        """Wait for a worker; ask it to end when the time is over or nobody waits, then kill it."""
-        ends: set[asyncio.Future[Any]] = {working}
-        if call.gone and call.ends_with_its_caller:
-            ends.add(call.gone)
-        await asyncio.wait(ends, timeout=max(0.0, call.seconds_left), return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            has_hung_up = call.gone is not None and call.gone.done() and call.ends_with_its_caller
-            worker.tell(CALLER_GONE if has_hung_up else TIME_LIMIT)
-            await asyncio.wait({working}, timeout=self.undo_limit)
-        if not working.done():
-            working.cancel()
-            raise WorkerLost("it did not end when asked")
-        return working.result()
+    def _stop(self, call: Call, worker: Process) -> None:
+        worker.stop(CALLER_GONE if call.is_given_up else TIME_LIMIT, self.undo_limit)
 
     async def _refuse(self, call: Call, caller: Caller | None, error: CniError) -> Report:
         """Answer a call that no worker answers."""

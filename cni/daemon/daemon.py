@@ -32,7 +32,7 @@ from cni.protocol import registry
 from cni.protocol.errors import CniError, Code, InvalidConfig
 
 _HEADER_SECONDS = 10  # for a caller to say what it wants
-_IDLE_WORKERS = 3  # each holds some 9 MiB of its own, and a burst forks another in 1 ms
+_IDLE_WORKERS = 3  # each holds some 9 MiB of its own
 _ACCEPT_SECONDS = 0.2  # until it is tried again to take a connection
 
 
@@ -49,6 +49,7 @@ class Daemon:
     ) -> None:
         self._settings = settings
         self._environment = environment
+        self._defaults = settings.defaults
         self._listening = listening
         self._mounts = mounts
         self._stopping = asyncio.Event()
@@ -148,8 +149,7 @@ class Daemon:
     async def _serve_caller(self, caller: Caller) -> None:
         caller.greet()
         try:
-            async with asyncio.timeout(_HEADER_SECONDS):
-                job = await caller.call(self._settings.defaults)
+            job = await caller.call(self._defaults, _HEADER_SECONDS)
         except (Malformed, TimeoutError) as error:
             log("refused", "warning", pid=caller.pid, msg=str(error) or "it said nothing")
             return

@@ -81,6 +81,8 @@ class Replay:
         """
         own = call.key if call.verb == "ADD" else None
         due = [kept for kept in self._kept() if kept.key == own or kept.file not in self._tried]
+        if not due:
+            return None
         ends: set[asyncio.Future[None]] = {self._task(kept) for kept in due}
         while waiting := {end for end in ends if not end.done()}:
             gone = {call.gone} if call.gone else set()

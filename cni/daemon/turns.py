@@ -20,7 +20,7 @@ from cni.protocol.request import AttachmentKey
 @dataclass(eq=False)
 class _Waiting:
     call: Call
-    turn: asyncio.Future[None]
+    turn: asyncio.Future[None]  # done when it came, and when it is not waited for any more
 
 
 @dataclass
@@ -32,7 +32,8 @@ class Turns:
     taking_is_open: bool = False  # before that, ADD and GC wait
     _running: dict[str, list[Call]] = field(default_factory=dict)  # by trace, those within others last
     _keys: set[AttachmentKey] = field(default_factory=set)
-    _waiting: list[_Waiting] = field(default_factory=list)
+    _urgent: list[_Waiting] = field(default_factory=list)  # go first
+    _others: list[_Waiting] = field(default_factory=list)
     _taken: int = 0
 
     @property
@@ -41,7 +42,7 @@ class Turns:
 
     @property
     def waiting(self) -> int:
-        return len(self._waiting)
+        return len(self._urgent) + len(self._others)
 
     def is_free(self, key: AttachmentKey) -> bool:
         """Tell whether no call about an attachment runs; one that begins at once meets none."""
@@ -54,9 +55,9 @@ class Turns:
 
     def refuse_waiting(self, *, taking_only: bool) -> None:
         """Refuse what waits, because the daemon stops: all of it, or what takes something."""
-        for entry in list(self._waiting):
-            if not taking_only or entry.call.verb in TAKING:
-                self._waiting.remove(entry)
+        for entry in [*self._urgent, *self._others]:
+            if not entry.turn.done() and (not taking_only or entry.call.verb in TAKING):
+                self._line_of(entry.call).remove(entry)
                 entry.turn.set_exception(
                     entry.call.refusal(
                         "the node daemon is stopping",
@@ -90,7 +91,7 @@ class Turns:
                 self._begin_next()
 
     async def _wait(self, call: Call) -> None:
-        if len(self._waiting) >= self.queue_places:
+        if self.waiting >= self.queue_places:
             raise call.refusal(
                 "the node daemon has too many calls to do",
                 f"{self.waiting} wait already, and {self._taken} run.",
@@ -99,35 +100,35 @@ class Turns:
         if call.verb == "DEL":
             self._refuse_overtaken(call)
         entry = _Waiting(call, asyncio.get_running_loop().create_future())
-        behind = sum(other.call.is_urgent or not call.is_urgent for other in self._waiting)
-        self._waiting.insert(behind, entry)
+        self._line_of(call).append(entry)
         self._begin_next()
         try:
-            await self._turn_or_end(entry)
+            if not entry.turn.done():
+                with call.ending(lambda: self._give_up(entry)):
+                    await entry.turn
+            entry.turn.result()
         except BaseException:
             self._forget(entry)
             raise
 
-    async def _turn_or_end(self, entry: _Waiting) -> None:
+    def _give_up(self, entry: _Waiting) -> None:
         call = entry.call
-        if not entry.turn.done():
-            ends = {entry.turn, call.gone} if call.gone and call.ends_with_its_caller else {entry.turn}
-            left = max(0.0, call.seconds_left)
-            await asyncio.wait(ends, timeout=left, return_when=asyncio.FIRST_COMPLETED)
         if entry.turn.done():
-            entry.turn.result()
-        elif call.gone and call.gone.done() and call.ends_with_its_caller:
-            raise CallerGone
-        else:
-            raise call.refusal(
+            return
+        entry.turn.set_exception(
+            CallerGone()
+            if call.is_given_up
+            else call.refusal(
                 f"{call.verb} had to wait too long",
                 f"{self.waiting} calls wait at the node daemon, and {self._taken} run.",
                 "Call again; look at what the running ones wait for.",
             )
+        )
 
     def _forget(self, entry: _Waiting) -> None:
-        if entry in self._waiting:
-            self._waiting.remove(entry)
+        line = self._line_of(entry.call)
+        if entry in line:
+            line.remove(entry)
         elif entry.turn.done() and not entry.turn.cancelled() and not entry.turn.exception():
             # Its turn came in the moment in which it gave up.
             self._taken -= 1
@@ -136,19 +137,27 @@ class Turns:
         self._begin_next()
 
     def _refuse_overtaken(self, deleting: Call) -> None:
-        for entry in [entry for entry in self._waiting if entry.call.key == deleting.key]:
-            if entry.call.verb != "DEL":
-                self._waiting.remove(entry)
-                entry.turn.set_exception(entry.call.overtaken())
+        for entry in list(self._others):
+            if entry.call.key != deleting.key or entry.turn.done():
+                continue
+            self._others.remove(entry)
+            entry.turn.set_exception(entry.call.overtaken())
+
+    def _line_of(self, call: Call) -> list[_Waiting]:
+        return self._urgent if call.is_urgent else self._others
 
     def _begin_next(self) -> None:
-        for entry in list(self._waiting):
+        for entry in [*self._urgent, *self._others]:
             if self._taken >= self.places:
                 return
             call = entry.call
-            if call.key in self._keys or (call.verb in TAKING and not self.taking_is_open):
+            if (
+                entry.turn.done()
+                or call.key in self._keys
+                or (call.verb in TAKING and not self.taking_is_open)
+            ):
                 continue
-            self._waiting.remove(entry)
+            self._line_of(call).remove(entry)
             self._taken += 1
             if call.key:
                 self._keys.add(call.key)

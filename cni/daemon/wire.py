@@ -77,8 +77,8 @@ def request(name: str, environment: Mapping[str, str], stdin: bytes) -> bytes:
 
 def parse_environment(data: bytes) -> dict[str, str]:
     """Return the variables; what has no equals sign is none."""
-    pairs = (entry.partition(b"=") for entry in data.split(b"\0"))
-    return {os.fsdecode(name): os.fsdecode(value) for name, equals, value in pairs if equals}
+    pairs = (entry.partition("=") for entry in os.fsdecode(data).split("\0"))
+    return {name: value for name, equals, value in pairs if equals}
 
 
 def reply(answer: Reply, notes: bytes = b"") -> bytes:

@@ -16,11 +16,10 @@ import struct
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, suppress
-from pathlib import Path
 from typing import NoReturn
 
 from cni.daemon import wire
-from cni.daemon.job import LENGTH, Job, Report, job, packed
+from cni.daemon.job import Job, Orders, Report, job, packed, whole
 from cni.host import netns
 from cni.host.mounts import Mounts
 from cni.protocol.errors import Terminated
@@ -29,6 +28,7 @@ from cni.protocol.plugin import Reply, run, stopped
 from cni.protocol.request import Request
 
 _MAX_NOTES = 1 << 16  # bytes
+_PIECE = 1 << 16  # bytes; few jobs are as long
 _DELIVERY_SECONDS = 10  # for a client to take its answer
 # What the daemon tells by a signal, and what the answer then says that it was.
 CALLER_GONE, TIME_LIMIT, DAEMON_STOPS = signal.SIGHUP, signal.SIGINT, signal.SIGTERM
@@ -42,10 +42,12 @@ _REASONS = {
 class Worker:
     """Takes jobs from a socket until it closes."""
 
-    def __init__(self, daemon: socket.socket, mounts: Mounts | None) -> None:
+    def __init__(self, daemon: socket.socket, orders: Orders, mounts: Mounts | None) -> None:
         self._daemon = daemon
+        self._orders = orders
         self._mounts = mounts
         self._memory = Memory()
+        self._calls = 0
         self._has_call = False
         self._is_acting = False
         self._home = _own_namespace()
@@ -59,54 +61,69 @@ class Worker:
             while _own_namespace() == self._home:  # else a call lost its way back
                 told, fds = self._next_job()
                 self._has_call = True
-                report = self._carry_out(told, fds)
+                self._calls += 1
+                self._carry_out(told, fds)
                 self._has_call = False
-                self._daemon.sendall(packed(report))
                 signal.pthread_sigmask(signal.SIG_UNBLOCK, tuple(_REASONS))
         os._exit(0)
 
     def _on_signal(self, number: int, _frame: object) -> None:
-        if self._is_acting:
-            self._is_acting = False  # undoing must not be undone
-            raise Terminated(_REASONS[signal.Signals(number)])
-        if number == DAEMON_STOPS and not self._has_call:
-            os._exit(0)
+        if number == DAEMON_STOPS:  # from the kernel too, when the daemon is killed
+            if self._is_acting:
+                self._stop(DAEMON_STOPS)
+            if not self._has_call:
+                os._exit(0)
+        self._heed_orders()
+
+    def _heed_orders(self) -> None:
+        """Stop the call if it is to; a signal that came before it began, or for the last one, did nothing."""
+        if self._is_acting and (number := self._orders.stopping(self._calls)):
+            self._stop(number)
+
+    def _stop(self, number: signal.Signals) -> NoReturn:
+        self._is_acting = False  # undoing must not be undone
+        raise Terminated(_REASONS[number])
 
     def _next_job(self) -> tuple[Job, list[int]]:
         fds = array.array("i")
-        head, control, _, _ = self._daemon.recvmsg(
-            LENGTH.size, socket.CMSG_SPACE(2 * fds.itemsize), socket.MSG_CMSG_CLOEXEC
+        data, control, _, _ = self._daemon.recvmsg(
+            _PIECE, socket.CMSG_SPACE(2 * fds.itemsize), socket.MSG_CMSG_CLOEXEC
         )
-        if not head:
-            raise EOFError
-        for _, _, data in control:
-            fds.frombytes(data)
-        (size,) = LENGTH.unpack(head + _exactly(self._daemon, LENGTH.size - len(head)))
-        return job(_exactly(self._daemon, size)), fds.tolist()
+        for _, _, rights in control:
+            fds.frombytes(rights)
+        while (told := whole(data)) is None:  # nothing follows a job before its report
+            piece = self._daemon.recv(_PIECE)
+            if not piece:
+                raise EOFError
+            data += piece
+        return job(told), fds.tolist()
 
-    def _carry_out(self, told: Job, fds: list[int]) -> Report:
+    def _carry_out(self, told: Job, fds: list[int]) -> None:
         client = socket.socket(fileno=fds.pop(0)) if told.stdin is None else None
         notes = io.StringIO()
         try:
             with redirect_stderr(notes), self._sandbox_opened(told, fds):
                 request, reply = self._reply(told, client)
-                delivered = client is None or _is_delivered(client, reply, notes)
-                if not delivered and request.command == "ADD" and reply.exit_status == 0:
-                    # Nobody heard of the attachment, so nobody may ever call its DEL.
-                    run(told.plugin_type, request.with_variables(CNI_COMMAND="DEL"))
+                # Made before the answer is given: who has that hangs up, and the daemon would look why.
+                report = _report(request, reply, notes, delivered=True)
+                if client and not _is_delivered(client, reply, notes):
+                    if request.command == "ADD" and reply.exit_status == 0:
+                        # Nobody heard of the attachment, so nobody may ever call its DEL.
+                        run(told.plugin_type, request.with_variables(CNI_COMMAND="DEL"))
+                    report = _report(request, reply, notes, delivered=False)
+                self._daemon.sendall(report)
         finally:
             for fd in fds:
                 os.close(fd)
             if client:
                 client.close()
-        told_notes, steps = notes.getvalue()[-_MAX_NOTES:], tuple(request.steps)
-        return Report(reply.exit_status, *_told_failure(reply), told_notes, delivered, steps)
 
     def _reply(self, told: Job, client: socket.socket | None) -> tuple[Request, Reply]:
         command = told.environment.get("CNI_COMMAND", "")
         request = Request(command, told.environment, b"", told.executable, self._mounts, self._memory)
         try:
             self._is_acting = True
+            self._heed_orders()
             stdin = _exactly(client, told.stdin_size) if client else told.stdin or b""
             request = request.with_stdin(stdin)
             reply = run(told.plugin_type, request, precondition=netns.refuse_own_namespace)
@@ -144,8 +161,13 @@ def _is_delivered(client: socket.socket, reply: Reply, notes: io.StringIO) -> bo
     return True
 
 
+def _report(request: Request, reply: Reply, notes: io.StringIO, *, delivered: bool) -> bytes:
+    told, steps = notes.getvalue()[-_MAX_NOTES:], tuple(request.steps)
+    return packed(Report(reply.exit_status, *_told_failure(reply), told, delivered, steps))
+
+
 def _own_namespace() -> tuple[int, int]:
-    found = Path("/proc/thread-self/ns/net").stat()
+    found = os.stat("/proc/thread-self/ns/net")  # noqa: PTH116  # before each call
     return found.st_dev, found.st_ino
 
 

@@ -261,6 +261,39 @@ def test_an_add_whose_caller_is_killed_is_undone(node: NodeWorld, stub: StubIpam
         assert stub.calls() == ["ADD pod-1 net1", "DEL pod-1 net1"]
 
 
+def test_a_caller_that_is_gone_before_its_worker_begins_stops_the_call_all_the_same(
+    node: NodeWorld, stub: StubIpam
+) -> None:
+    with Daemon(node, "--undo-limit", "2") as daemon:
+        workers = daemon.workers()
+        for worker in workers:
+            os.kill(worker, signal.SIGSTOP)
+        process = node.start("ADD", STUBBED)
+        until(lambda: daemon.clients() == 1)
+        process.kill()
+        process.communicate()
+        until(lambda: any(_is_told(worker, signal.SIGHUP) for worker in workers))
+        for worker in workers:
+            os.kill(worker, signal.SIGCONT)
+        until(lambda: bool(daemon.log("call")))
+        assert daemon.log("call")[0]["msg"] == "ADD was stopped by its caller, who is gone"
+        assert daemon.workers() == workers
+    assert stub.calls() == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT])
+def test_a_signal_that_is_not_about_the_call_which_a_worker_has_stops_nothing(
+    node: NodeWorld, stub: StubIpam, barrier: Gate, number: signal.Signals
+) -> None:
+    """As one does that the daemon sent when the caller of the call before hung up."""
+    stub.does("ADD", barrier.line)
+    with Daemon(node):
+        process = node.start("ADD", STUBBED)
+        os.kill(parent_of(barrier.arrival()), number)
+        barrier.let_pass()
+        assert ended(process).status == 0
+
+
 def test_a_caller_that_is_asked_to_end_gives_the_answer_of_a_stopped_call(
     node: NodeWorld, stub: StubIpam, barrier: Gate
 ) -> None:
@@ -357,6 +390,37 @@ def test_a_burst_is_answered_in_bounded_memory(node: NodeWorld) -> None:
         assert [ended(process).status for process in processes] == [0] * len(pods)
     assert set(node.sandbox.links()) == {"lo"}
     assert not [path for path in node.records() if path.suffix == ".json"]
+
+
+def test_workers_of_a_burst_are_kept_for_the_next_one_and_end_when_none_comes(
+    node: NodeWorld, stub: StubIpam, barrier: Gate
+) -> None:
+    stub.does("ADD", barrier.line)
+    with Daemon(node, "--concurrency", "5") as daemon:
+        kept = set(daemon.workers())
+        first, second = (_workers_of_a_burst(node, barrier, prefix) for prefix in ("a", "b"))
+        assert first == second > kept
+        until(lambda: len(daemon.workers()) == len(kept))
+
+
+def _workers_of_a_burst(node: NodeWorld, barrier: Gate, prefix: str) -> set[int]:
+    names = [f"{prefix}{number}" for number in range(5)]
+    processes = [node.start("ADD", STUBBED, CNI_IFNAME=name) for name in names]
+    workers = {parent_of(barrier.arrival()) for _ in names}
+    barrier.let_pass(len(names))
+    assert [ended(process).status for process in processes] == [0] * len(names)
+    return workers
+
+
+def test_an_environment_that_fits_into_no_socket_at_once_reaches_the_plugin(
+    node: NodeWorld, stub: StubIpam
+) -> None:
+    stub.does("ADD", "env >environment")
+    large = {f"LARGE_{number}": str(number) * 120_000 for number in range(8)}
+    with Daemon(node):
+        node.add(STUBBED, **large)
+    environment = (stub.folder / "environment").read_text().splitlines()
+    assert {f"{name}={value}" for name, value in large.items()} <= set(environment)
 
 
 def test_stopping_lets_calls_end(node: NodeWorld, stub: StubIpam, barrier: Gate) -> None:
@@ -538,6 +602,13 @@ def _get(place: Path, path: str) -> str:
         connection.connect(str(place))
         connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         return b"".join(iter(lambda: connection.recv(1 << 16), b"")).decode()
+
+
+def _is_told(pid: int, number: signal.Signals) -> bool:
+    """Tell whether a signal waits for a process that is stopped."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    pending = next(line.split()[1] for line in lines if line.startswith("ShdPnd:"))
+    return bool(int(pending, 16) & 1 << number - 1)
 
 
 def test_workers_keep_their_connections_and_what_they_know_of_large_pools(
