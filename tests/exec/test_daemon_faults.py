@@ -274,7 +274,8 @@ def test_add_and_gc_wait_until_what_was_kept_is_replayed(
     barrier.arrival()
     assert node.call("STATUS", conf).code == 50
     adding = node.start("ADD", conf, CNI_IFNAME="net2")
-    collecting = node.start("GC", {**conf, "cni.dev/valid-attachments": []})
+    valid = [{"containerID": node.container_id, "ifname": "net2"}]
+    collecting = node.start("GC", {**conf, "cni.dev/valid-attachments": valid})
     assert node.call("CHECK", conf, CNI_IFNAME="net3").status == 1  # which is served meanwhile
     assert adding.poll() is None
     assert collecting.poll() is None
