@@ -106,12 +106,13 @@ class Process:
         if self._reported is None:
             return
         reported = self._reported
-        self.orders.stop(self.calls, number)
         self.tell(number)
         self._loop.call_later(seconds, _lose, reported, "it did not end when asked")
 
     def tell(self, number: signal.Signals) -> None:
-        with suppress(ProcessLookupError):
+        """Send a signal about the call that it has; what the worker makes of it, see `worker`."""
+        self.orders.stop(self.calls, number)
+        if not self.ended.done():  # else its number may be somebody else's by now
             os.kill(self.pid, number)
 
     def kill(self) -> None:
