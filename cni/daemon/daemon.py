@@ -167,6 +167,8 @@ class Daemon:
         await self._calls.carry_out(call, caller)
 
     async def _settled_before(self, call: Call) -> CniError | None:
+        if len(self._settling) >= self._settings.queue:
+            return self._turns.too_many(call, len(self._settling))
         self._settling.add(call)
         try:
             refusal = await self._replay.settle_before(call)

@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from cni.daemon.call import TAKING, Call, CallerGone
+from cni.protocol.errors import CniError
 from cni.protocol.request import AttachmentKey
 
 
@@ -90,13 +91,17 @@ class Turns:
                     self._keys.discard(call.key)
                 self._begin_next()
 
+    def too_many(self, call: Call, waiting: int) -> CniError:
+        """Return the refusal of a call for which there is no place in the queue."""
+        return call.refusal(
+            "the node daemon has too many calls to do",
+            f"{waiting} wait already, and {self._taken} run.",
+            "Call again in a while; if that does not help, look at what the running ones wait for.",
+        )
+
     async def _wait(self, call: Call) -> None:
         if self.waiting >= self.queue_places:
-            raise call.refusal(
-                "the node daemon has too many calls to do",
-                f"{self.waiting} wait already, and {self._taken} run.",
-                "Call again in a while; if that does not help, look at what the running ones wait for.",
-            )
+            raise self.too_many(call, self.waiting)
         if call.verb == "DEL":
             self._refuse_overtaken(call)
         entry = _Waiting(call, asyncio.get_running_loop().create_future())

@@ -193,6 +193,25 @@ def test_a_device_that_came_home_is_given_again_though_its_kept_delete_still_owe
     assert node.records() == []
 
 
+def test_no_more_adds_wait_for_kept_deletes_than_the_queue_has_places(
+    node: NodeWorld, stub: StubIpam, barrier: Gate
+) -> None:
+    with Daemon(node):
+        node.add(STUBBED, CNI_IFNAME="net2")
+    node.delete(STUBBED, CNI_IFNAME="net2")
+    stub.does("DEL", barrier.line)
+    daemon = Daemon(node, "--queue", "2")
+    daemon.start()
+    barrier.arrival()
+    waiting = [node.start("ADD", STUBBED, CNI_IFNAME=f"eth{number}") for number in range(2)]
+    until(lambda: daemon.clients() == 2)
+    assert "too many calls" in node.refused("ADD", STUBBED, CNI_IFNAME="eth2")["msg"]
+    stub.works("DEL")
+    barrier.let_pass()
+    with daemon:
+        assert [ended(process).status for process in waiting] == [0, 0]
+
+
 def test_an_add_waits_no_longer_than_it_may_for_a_kept_delete_that_hangs(
     node: NodeWorld, stub: StubIpam, barrier: Gate
 ) -> None:
