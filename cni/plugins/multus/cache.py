@@ -135,7 +135,13 @@ class Cache:
         return _kept(path, data) if data is not None else None
 
     def remove_result(self, container_id: str, called: Called) -> None:
-        durable.remove(self._result_path(called.chain.name, container_id, called.ifname), self.folder)
+        """Remove what was kept of a call, among those of all containers: a thousand on a large node."""
+        path = self._result_path(called.chain.name, container_id, called.ifname)
+        if called.result:  # who wrote it came to an end, so nothing of a killed writer is to be looked for
+            path.unlink(missing_ok=True)
+            durable.prune(path.parent, self.folder)
+        else:
+            durable.remove(path, self.folder)
 
     def results(self) -> list[tuple[AttachmentKey, Called]]:
         """Return all calls that libcni kept, with the container and interface of each."""
