@@ -45,7 +45,8 @@ def find(environment: Mapping[str, str], mounts: Mounts | None) -> Iterator[Orph
     boot = boot_id()
     existing: frozenset[str] | None = None
     for record in sorted(_records(environment), key=lambda record: record.created):
-        if _found(record, environment) is None:
+        # An IPAM plugin's does not tell: its sandbox is known to its caller, whose record gives back both.
+        if not record.sandbox or _found(record, environment) is None:
             continue
         proof = ""
         if not record.sandbox.startswith(f"{boot}/"):

@@ -497,6 +497,20 @@ def test_a_sandbox_lives_at_a_path_of_any_name(node: NodeWorld, tmp_path: Path) 
     assert node.records() == []
 
 
+def test_addresses_of_the_living_stay_theirs_at_the_next_start(node: NodeWorld) -> None:
+    conf = rail(ipam={"type": "whereabouts", "datastore": "file", "range": "10.1.0.0/24"})
+    with Daemon(node):
+        assert node.add(conf)["ips"][0]["address"] == "10.1.0.1/24"
+    before = sorted(node.records())
+    with Daemon(node, "--cni-path", str(node.own)) as daemon:
+        assert daemon.log("repair") == []
+        assert sorted(node.records()) == before
+        assert node.add(conf, CNI_IFNAME="net2")["ips"][0]["address"] == "10.1.0.2/24"
+        for name in ("net1", "net2"):
+            node.delete(conf, CNI_IFNAME=name)
+    assert node.records() == []
+
+
 def test_attachments_of_an_earlier_boot_are_given_back_at_start(node: NodeWorld) -> None:
     with Daemon(node):
         node.add(RESERVED)
