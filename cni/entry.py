@@ -52,6 +52,7 @@ def whereabouts() -> NoReturn:
 
 
 def podrail() -> NoReturn:
+    _open_standard_streams()
     from cni.cli.main import main
 
     sys.exit(main())

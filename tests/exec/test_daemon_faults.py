@@ -761,3 +761,10 @@ def _reply(connection: socket.socket) -> tuple[int, bytes]:
     connection.recv(GREETING.size, socket.MSG_WAITALL)
     _, status, output, notes = REPLY.unpack(connection.recv(REPLY.size, socket.MSG_WAITALL))
     return status, connection.recv(output + notes, socket.MSG_WAITALL)
+
+
+def test_started_with_closed_streams_it_has_no_socket_in_their_place(node: NodeWorld) -> None:
+    with Daemon(node, under=["sh", "-c", 'exec "$@" <&- >&-', "sh"]) as daemon:
+        for number in (0, 1):
+            assert Path(f"/proc/{daemon.process.pid}/fd/{number}").readlink() == Path("/dev/null")
+        node.add(rail(ipam=static("10.1.0.5/24")))
