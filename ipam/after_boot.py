@@ -27,6 +27,8 @@ def look_through(root: Path, lock: Path) -> None:
         for version in (4, 6):
             AddressTree(folder, version).remove_empty()
         remove_dangling(folder / "owners")
+        if durable.read(folder / "pool.json") == b"":
+            (folder / "pool.json").unlink()
         sweep(folder)
     with suppress(OSError):  # a full disk must not keep anybody from giving back; it is done again then
         lock.write_bytes(boot_id().encode())

@@ -30,7 +30,7 @@ from ipam.after_boot import is_looked_through, look_through
 from ipam.allocator import lowest_free
 from ipam.file_claim import FileClaim, give_back, holder_of, unavailable
 from ipam.pool import Allocation, Claim, Owner, PoolKey
-from ipam.pool_files import PoolFiles, decoded, described, encoded, sweep
+from ipam.pool_files import PoolFiles, decoded, described, encoded, key_of, sweep
 from ipam.ranges import Ip, parse_range
 from ipam.store import PoolExhausted, Wish
 
@@ -211,20 +211,18 @@ class FileStore:
         return linked
 
     def _unreadable(self) -> list[str]:
-        """Look at as many entries as STATUS has time for."""
+        """Look at as many entries as STATUS has time for, and at what describes the pools.
+
+        What is empty and older than this boot, or is not there, the next claim puts right.
+        """
         entries = islice(self.root.glob("pools/*/addresses/*/[!.]*"), _LOOKED_AT)
-        read = ((path, durable.read(path)) for path in entries)
-        faults = [
-            f"the entry {path} cannot be read"
-            for path, data in read
-            if data is not None and not decoded(data) and (data or is_looked_through(self._lock))
-        ]
-        for folder in sorted((self.root / "pools").glob("[!.]*")):
-            # A killed claim may leave a pool that has neither; its owner's next call goes on from there.
-            is_begun = any((folder / name).exists() for name in ("pool.json", "addresses"))
-            if is_begun and not described(folder / "pool.json"):
-                faults.append(f"{folder / 'pool.json'} cannot be read")
-        return faults
+        pools = sorted(self.root.glob("pools/[!.]*/pool.json"))
+        faults = [f"the entry {path} cannot be read" for path in entries if self._is_fault(path, decoded)]
+        return faults + [f"{path} cannot be read" for path in pools if self._is_fault(path, key_of)]
+
+    def _is_fault(self, path: Path, parse: Callable[[bytes], object]) -> bool:
+        data = durable.read(path)
+        return data is not None and not parse(data) and (data != b"" or is_looked_through(self._lock))
 
     def _unwritable(self) -> list[str]:
         there = next(folder for folder in (self.root, *self.root.parents) if folder.exists())

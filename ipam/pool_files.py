@@ -72,15 +72,15 @@ class PoolFiles:
         """
         path, line = self.folder / "pool.json", _line({"format": FORMAT, **self.key.to_json()})
         data = durable.read(path)
-        if data == line or _key(data) == self.key:
+        if data == line or key_of(data) == self.key:
             return
-        if data is not None and _key(data) is None:
+        if data is not None and key_of(data) is None:
             _refuse_newer(path, data)
             durable.replace(
                 self.root / "corrupt" / self.folder.name / "pool.json", data, self.root, is_synced=True
             )
             note(self.key.name, f"{path} could not be read; it was set aside and written anew")
-        durable.replace(path, line, self.root, is_synced=True)
+        durable.replace(path, line, self.root)
 
     def allocation(self, number: int) -> Allocation | None:
         data = durable.read(self.tree.path(number))
@@ -277,10 +277,11 @@ def decoded(data: bytes | None) -> dict[str, Any] | None:
 
 def described(path: Path) -> PoolKey | None:
     """Return which pool a pool.json describes, None if it is absent or cannot be read."""
-    return _key(durable.read(path))
+    return key_of(durable.read(path))
 
 
-def _key(data: bytes | None) -> PoolKey | None:
+def key_of(data: bytes | None) -> PoolKey | None:
+    """Return which pool these contents of a pool.json describe, None if they cannot be read."""
     with suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raw = json.loads(data or b"")
         return PoolKey.from_json(raw) if raw["format"] == FORMAT else None
