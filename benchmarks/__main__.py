@@ -7,13 +7,13 @@ import json
 import os
 import re
 import sys
-import tempfile
 from pathlib import Path
 
 from benchmarks import floor, in_process, pods, side_by_side
 from benchmarks.machine import Machine
 from benchmarks.measure import Spawner
 from benchmarks.report import LOADED, Report
+from benchmarks.workshop import workshop
 from tests.support.isolation import isolate
 from tests.support.world import Namespace, World
 
@@ -33,9 +33,8 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     isolate()
-    # On a disk, where a node has its state too; /tmp and /run may be memory.
-    with tempfile.TemporaryDirectory(dir=ROOT / ".cache") as workshop:
-        report = measure(arguments.bin.absolute(), Path(workshop), arguments.rounds, arguments.warm_rounds)
+    with workshop() as place:
+        report = measure(arguments.bin.absolute(), place, arguments.rounds, arguments.warm_rounds)
     print(report.to_markdown())
     arguments.output.mkdir(parents=True, exist_ok=True)
     stem = re.sub(r"[ ,]+", "-", report.machine.name.lower())
@@ -44,20 +43,20 @@ def main() -> None:
     sys.exit(not all(bar.is_kept for bar in report.bars))
 
 
-def measure(executables: Path, workshop: Path, rounds: int, warm_rounds: int) -> Report:
-    machine = Machine.this(workshop)
+def measure(executables: Path, place: Path, rounds: int, warm_rounds: int) -> Report:
+    machine = Machine.this(place)
     if machine.load_before > LOADED:
         print(f"The machine is busy: its load is {machine.load_before}.", file=sys.stderr)
     # Bytecode is what a user has, and the environment must not change that.
     for name in [name for name in os.environ if name.startswith("PYTHON")]:
         del os.environ[name]
-    world = World(Namespace("host"), Namespace("pod"), workshop / "state", bin=executables)
+    world = World(Namespace("host"), Namespace("pod"), place / "state", bin=executables)
     world.path = str(executables)
     side_by_side.prepare(world)
     with Spawner(world.host) as spawner:
         compared = side_by_side.measure(spawner, world, rounds)
-        of_pods = pods.measure(spawner, world, workshop, -(-rounds // 3))
-        starts = floor.measure(spawner, executables / "python", workshop, rounds)
+        of_pods = pods.measure(spawner, world, place, -(-rounds // 3))
+        starts = floor.measure(spawner, executables / "python", place, rounds)
     return Report(machine, compared, in_process.measure(world, warm_rounds), starts, of_pods)
 
 

@@ -9,7 +9,6 @@ import argparse
 import json
 import statistics
 import sys
-import tempfile
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -24,6 +23,7 @@ from benchmarks.machine import Machine
 from benchmarks.measure import Spawner, p90
 from benchmarks.report import table
 from benchmarks.ways import STORM, Way
+from benchmarks.workshop import workshop
 from tests.support.daemon import Daemon
 from tests.support.isolation import isolate
 
@@ -211,16 +211,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=30, help="ADDs of each kind (30)")
     parser.add_argument("--bursts", type=int, default=5, help="bursts of each kind (5)")
     parser.add_argument("--pairs", type=int, default=2000, help="attachments before the memory is looked at")
-    state_help = "where the state is kept; on /dev/shm no fsync takes time"
-    parser.add_argument("--state", type=Path, default=ROOT / ".cache", help=state_help)
+    state_help = "a directory to keep the state in; else it is a disk of its own, ext4 with a journal"
+    parser.add_argument("--state", type=Path, help=state_help)
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results")
     arguments = parser.parse_args()
     isolate()
-    arguments.state.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=arguments.state) as workshop:
-        machine = Machine.this(Path(workshop))
+    with workshop(arguments.state) as place:
+        machine = Machine.this(place)
         try:
-            bench = Bench(Path(workshop))
+            bench = Bench(place)
         except pytest.skip.Exception as missing:  # a compiler
             raise SystemExit(str(missing)) from None
         pairs = [*singles(bench, arguments.rounds), *bursts(bench, arguments.bursts)]

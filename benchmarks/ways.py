@@ -58,7 +58,7 @@ def _threads(bench: Bench) -> Iterator[int]:
     command = ["nsenter", f"--net={bench.node.host.path}", sys.executable]
     script = [str(Path(__file__).with_name("threads.py")), str(bench.node.socket)]
     environment = {**bench.node.environment(""), "PYTHONPATH": str(_ROOT)}
-    places = str(max(5, 2 * (os.cpu_count() or 1) + 1))
+    places = str(min(32, max(4, 2 * (os.cpu_count() or 1))))
     process = subprocess.Popen(
         [*command, *script, places], env=environment, stdout=subprocess.PIPE, text=True
     )

@@ -67,7 +67,8 @@ class Settings:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `podrail daemon`."""
-    concurrency = max(5, 2 * (os.cpu_count() or 1) + 1)  # calls wait for the kernel's locks
+    # A worker that has served keeps 8 MB of its own, and the kernel lets one change links at a time.
+    concurrency = min(32, max(4, 2 * (os.cpu_count() or 1)))
     options = (
         ("--socket", str, "", "where clients find it; PODRAIL_SOCKET or PODRAIL_RUN_DIR can say so too"),
         ("--cni-path", str, "/opt/cni/bin", "CNI_PATH of the calls that it makes by itself"),

@@ -15,7 +15,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -28,6 +27,7 @@ from cni.protocol.plugin import run
 from cni.protocol.request import Request
 from cni.protocol.signals import again_in_time
 from tests.support.apiserver import ApiServer
+from tests.support.disk import Disk, mounted
 from tests.support.node import Node
 from tests.support.processes import forked, status_of
 from tests.support.stores import Cluster
@@ -40,61 +40,41 @@ _IPAM = {"type": "whereabouts", "datastore": "file", "range": "10.1.0.0/24"}
 _CONF = {"cniVersion": "1.1.0", "name": "rail", "type": "macvlan", "ipam": _IPAM}
 
 
-@dataclass
-class Disk:
-    """An image with a file system, and where that is mounted."""
+def copies(
+    disk: Disk, work: Callable[[], object], folder: Path, written: Callable[[Path], None]
+) -> list[Path]:
+    """Do something; return the images of the disk before each change of it and after the last.
 
-    image: Path
-    place: Path
+    `written` lets the kernel write so much before each.
+    """
+    folder.mkdir()
 
-    def mount(self, image: Path | None = None) -> None:
-        command = ["mount", "-o", "loop,noatime", str(image or self.image), str(self.place)]
-        subprocess.run(command, check=True, capture_output=True)
+    def watched() -> int:
+        taken = 0
 
-    def unmount(self) -> None:
-        subprocess.run(["umount", str(self.place)], check=True, capture_output=True)
+        def copy() -> None:
+            nonlocal taken
+            taken += 1
+            written(disk.place)
+            shutil.copyfile(disk.image, folder / f"{taken:03}")
 
-    def copies(self, work: Callable[[], object], folder: Path, written: Callable[[Path], None]) -> list[Path]:
-        """Do something; return the images of the disk before each change of it and after the last.
+        def hook(event: str, arguments: tuple[Any, ...]) -> None:
+            if event in _CHANGES:
+                copy()
 
-        `written` lets the kernel write so much before each.
-        """
-        folder.mkdir()
+        sys.addaudithook(hook)
+        work()
+        copy()
+        return 0
 
-        def watched() -> int:
-            taken = 0
-
-            def copy() -> None:
-                nonlocal taken
-                taken += 1
-                written(self.place)
-                shutil.copyfile(self.image, folder / f"{taken:03}")
-
-            def hook(event: str, arguments: tuple[Any, ...]) -> None:
-                if event in _CHANGES:
-                    copy()
-
-            sys.addaudithook(hook)
-            work()
-            copy()
-            return 0
-
-        assert status_of(forked(watched)) == 0
-        return sorted(folder.iterdir())
+    assert status_of(forked(watched)) == 0
+    return sorted(folder.iterdir())
 
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Disk]:
-    if os.geteuid() or not Path("/dev/loop-control").exists() or not shutil.which("mkfs.ext4"):
-        pytest.skip("needs root, loop devices and mkfs.ext4")
-    disk = Disk(tmp_path / "image", tmp_path / "disk")
-    disk.place.mkdir()
-    with disk.image.open("wb") as image:
-        image.truncate(4 << 20)
-    subprocess.run(["mkfs.ext4", "-q", "-F", str(disk.image)], check=True, capture_output=True)
-    disk.mount()
-    yield disk
-    disk.unmount()
+    with mounted(tmp_path, 4 << 20) as disk:
+        yield disk
 
 
 def call(disk: Disk, command: str, pod: str) -> tuple[int, dict[str, Any]]:
@@ -191,7 +171,7 @@ def test_an_add_is_on_the_disk_or_not(
         given(disk, pod)
     before = held(disk)
     os.sync()
-    images = disk.copies(lambda: given(disk, "web"), tmp_path / "images", WRITTEN[written])
+    images = copies(disk, lambda: given(disk, "web"), tmp_path / "images", WRITTEN[written])
     after = before | {f"10.1.0.{len(before) + 1}": "default/web"}
     assert len(images) > 5
     seen, torn = [], []
@@ -217,7 +197,7 @@ def test_a_delete_is_on_the_disk_or_not_and_once_answered_it_is(
         given(disk, pod)
     before = held(disk)
     os.sync()
-    images = disk.copies(lambda: call(disk, "DEL", "web"), tmp_path / "images", WRITTEN[written])
+    images = copies(disk, lambda: call(disk, "DEL", "web"), tmp_path / "images", WRITTEN[written])
     after = {address: pod for address, pod in before.items() if pod != "default/web"}
     assert len(images) > 4
 
@@ -230,7 +210,7 @@ def test_a_delete_is_on_the_disk_or_not_and_once_answered_it_is(
 
 
 def test_an_add_after_a_restart_gets_what_the_lost_one_had(disk: Disk, tmp_path: Path) -> None:
-    images = disk.copies(lambda: given(disk, "web"), tmp_path / "images", WRITTEN["names"])
+    images = copies(disk, lambda: given(disk, "web"), tmp_path / "images", WRITTEN["names"])
 
     def look(_is_answered: bool) -> None:
         assert given(disk, "web") == "10.1.0.1/24"
@@ -246,7 +226,7 @@ def test_what_an_add_holds_in_a_cluster_is_on_record_after_a_restart(
 ) -> None:
     node = Node(Cluster.of(apiserver), disk.place / "podrail")
     os.sync()
-    images = disk.copies(node.add, tmp_path / "images", WRITTEN[written])
+    images = copies(disk, node.add, tmp_path / "images", WRITTEN[written])
     assert len(images) > 3
     assert list(node.cluster.entries()) == ["1"]
 
