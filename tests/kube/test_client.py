@@ -217,9 +217,9 @@ def test_an_api_that_is_busy_for_ever_gets_the_whole_operation_and_no_more(
     api: Client, apiserver: ApiServer
 ) -> None:
     apiserver.on(faults.answer(429), times=-1)
-    with took(0.5, 6.0), pytest.raises(errors.TooManyRequests):
+    with took(0.0, 6.0), pytest.raises(errors.TooManyRequests):
         api.operation(Limits(operation=2.0)).create(MAPS, config_map("two"))
-    assert apiserver.count() > 3
+    assert apiserver.count() > 3  # the bounds of the first four waits fit into two seconds, whatever is drawn
 
 
 def test_a_read_is_repeated_a_few_times_when_the_server_fails(api: Client, apiserver: ApiServer) -> None:
