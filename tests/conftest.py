@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,6 +28,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # Who is started in the background of a shell ignores it, and hands that down to what it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # A busy machine is no fault of what is tested. The same examples each time tell a change that broke
     # something from one that did not; --exhaustive looks for new ones.
     is_exhaustive = bool(config.getoption("--exhaustive"))
