@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.bench import Bench
+from cni.daemon.settings import calls_at_once
 from tests.support.daemon import Daemon
 
 STORM = 200
@@ -58,7 +59,7 @@ def _threads(bench: Bench) -> Iterator[int]:
     command = ["nsenter", f"--net={bench.node.host.path}", sys.executable]
     script = [str(Path(__file__).with_name("threads.py")), str(bench.node.socket)]
     environment = {**bench.node.environment(""), "PYTHONPATH": str(_ROOT)}
-    places = str(min(32, max(4, 2 * (os.cpu_count() or 1))))
+    places = str(calls_at_once())
     process = subprocess.Popen(
         [*command, *script, places], env=environment, stdout=subprocess.PIPE, text=True
     )

@@ -125,13 +125,13 @@ class Journal(Generic[R]):
         data = durable.read(path)
         record = self._parsed(path, data)
         if record is None and data is not None:
-            self._set_aside(path)
+            self._set_aside(path, data)
         if record and (record.network, *record.key) == (network, container_id, ifname):
             return record
         return None
 
-    def _set_aside(self, path: Path) -> None:
-        if path.stat().st_size == 0:  # as a loss of power leaves what was just written
+    def _set_aside(self, path: Path, data: bytes) -> None:
+        if not data:  # as a loss of power leaves what was just written
             path.unlink()
             note(self._plugin, "it was empty, and is removed")
             return

@@ -65,14 +65,20 @@ class Settings:
         )
 
 
+def calls_at_once() -> int:
+    """Return how many calls this machine carries out at once, unless it is told.
+
+    A worker that has served keeps 8 MB of its own, and the kernel lets one change links at a time.
+    """
+    return min(32, max(4, 2 * (os.cpu_count() or 1)))
+
+
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `podrail daemon`."""
-    # A worker that has served keeps 8 MB of its own, and the kernel lets one change links at a time.
-    concurrency = min(32, max(4, 2 * (os.cpu_count() or 1)))
     options = (
         ("--socket", str, "", "where clients find it; PODRAIL_SOCKET or PODRAIL_RUN_DIR can say so too"),
         ("--cni-path", str, "/opt/cni/bin", "CNI_PATH of the calls that it makes by itself"),
-        ("--concurrency", _positive, concurrency, "calls at once"),
+        ("--concurrency", _positive, calls_at_once(), "calls at once"),
         ("--queue", _positive, 1000, "calls that may wait; more are refused"),
         ("--time-limit", _some_seconds, 180.0, "seconds that a call may take, waiting included"),
         ("--undo-limit", _seconds, 10.0, "seconds that a call may then take to undo what it did"),
