@@ -1,4 +1,4 @@
-"""Locks between processes and threads: files of no content, whose lock ends with whoever holds it.
+"""Locks between processes and threads: files whose lock ends with whoever holds it, whatever they contain.
 
 flock(2), polled every few milliseconds, since it has no time limit. (The library filelock does the same
 with 48 ms of imports and a poll every 50 ms.)
